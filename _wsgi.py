@@ -1,0 +1,17 @@
+"""gunicorn's entry point: `gunicorn _wsgi:app`, configured by gunicorn.conf.py."""
+
+import logging
+import sys
+
+from backend.allocator import return_large_blocks
+from backend.server import create_app
+from backend.settings import Settings
+
+_GUNICORN_GIVES_UP = 4  # its own exit status for an app that cannot be loaded: no respawning
+
+return_large_blocks()
+try:
+    app = create_app(Settings.from_env())
+except (OSError, ValueError) as error:
+    logging.getLogger("backend").critical("the backend cannot start: %s", error)
+    sys.exit(_GUNICORN_GIVES_UP)

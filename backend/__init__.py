@@ -1,0 +1,1 @@
+"""Serving: Label Studio's requests in, brush regions out."""

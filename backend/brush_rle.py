@@ -1,0 +1,70 @@
+"""Label Studio's brush RLE: the editor's own format, not COCO's.
+
+The format is thi.ng's rle-pack (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack)
+over the bytes of an RGBA picture, height x width x 4, here 255 on the object and 0 beside it. It
+is a stream of bits, most significant first:
+
+    32 bits  how many values
+     5 bits  bits of a value - 1                           (7: bytes)
+    4 x 4 b  bits of each kind of length - 1               (2, 3, 7, 15: of 3, 4, 8 and 16 bits)
+    runs     1 bit that says run, 2 bits of kind, the length - 1 in the bits of that kind, the value
+
+label_studio_sdk.converter.brush writes it too, from a list of every value of the picture, and
+imports scipy, nltk and pandas to do so. This takes the mask's own runs; the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_CHANNELS = 4
+_VALUE_BITS = 8
+_LENGTH_BITS = (3, 4, 8, 16)
+_LONGEST_RUN = 1 << _LENGTH_BITS[-1]
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
+    """Brush RLE of a mask, H x W: bytes as a list of integers, for JSON."""
+    lengths, values = _runs(mask.reshape(-1))
+    lengths = lengths * _CHANNELS
+    kind = np.searchsorted([1 << bits for bits in _LENGTH_BITS[:-1]], lengths)
+    lengths, pieces = _split_long(lengths)
+    values, kind = np.repeat(values, pieces), np.repeat(kind, pieces)
+    length_bits = np.array(_LENGTH_BITS)[kind]
+    codes = ((0b100 | kind) << length_bits | (lengths - 1)) << _VALUE_BITS | values
+    code_bits = 3 + length_bits + _VALUE_BITS
+    stream = np.concatenate([_header(mask.size * _CHANNELS), _bits(codes, code_bits)])
+    # The SDK adds a whole byte of zeros where the last one is full.
+    padded = np.append(stream, np.zeros(8 - len(stream) % 8, dtype=np.uint8))
+    rle: list[int] = np.packbits(padded).tolist()
+    return rle
+
+
+def _runs(flat: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Lengths of the runs of equal values, and the value of each, 255 or 0."""
+    ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat))
+    is_set = (np.arange(len(ends)) % 2 == 0) == flat[0]
+    return np.diff(ends, prepend=0), np.where(is_set, 255, 0)
+
+
+def _split_long(
+    lengths: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Pieces no longer than the longest run that can be written, and how many each run gave."""
+    pieces = (lengths - 1) // _LONGEST_RUN + 1
+    split = np.full(pieces.sum(), _LONGEST_RUN)
+    split[pieces.cumsum() - 1] = lengths - (pieces - 1) * _LONGEST_RUN
+    return split, pieces
+
+
+def _header(count: int) -> npt.NDArray[np.uint8]:
+    fields = [(count, 32), (_VALUE_BITS - 1, 5), *((bits - 1, 4) for bits in _LENGTH_BITS)]
+    codes, code_bits = np.array(fields).T
+    return _bits(codes, code_bits)
+
+
+def _bits(codes: npt.NDArray[np.int64], code_bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """The lowest ``code_bits`` of each code, at most 32, one after the other, as 0 and 1."""
+    all_bits = np.unpackbits(codes.astype(">u4").view(np.uint8)).reshape(-1, 32)
+    return all_bits[np.arange(32) >= 32 - code_bits[:, None]]

@@ -1,0 +1,148 @@
+"""The operator's commands: `python -m backend precompute ...` and `doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from backend.announcement import AnnouncementFile
+from backend.doctor import Doctor, Verdict
+from backend.label_studio import LabelStudio, LabelStudioError
+from backend.labeling_config import LabelingConfig, MalformedRegion
+from backend.outgoing import Outgoing
+from backend.plugin import Service
+from backend.precompute import (
+    QUEUE_NAME,
+    Failure,
+    Image,
+    embed_here,
+    embed_on_workers,
+    images_of_folder,
+    images_of_tasks,
+)
+from backend.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 1 when something was left undone."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s")
+    try:
+        run: Callable[[argparse.Namespace, Settings], int] = options.run
+        return run(options, Settings.from_env())
+    except (OSError, LabelStudioError, MalformedRegion, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m backend")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    precompute = commands.add_parser(
+        "precompute",
+        help="embed images before anybody clicks on them",
+        description="Embed the images of a project, of a file of tasks or of a folder. What is"
+        " embedded already is skipped, so an interrupted run goes on where it was.",
+    )
+    precompute.set_defaults(run=_precompute)
+    doctor = commands.add_parser(
+        "doctor",
+        help="find out why a click brings no mask",
+        description="Checks everything between the weights and a mask, with the backend's own"
+        " settings, one line each: verdict, check and sentence, separated by tabs. The verdict is"
+        " ok, warn, FAIL or skip; the exit status is 1 after a FAIL.",
+    )
+    doctor.add_argument("--project", type=int, metavar="ID", help="a project of Label Studio")
+    doctor.set_defaults(run=_doctor)
+    source = precompute.add_mutually_exclusive_group(required=True)
+    source.add_argument("--project", type=int, metavar="ID", help="a project of Label Studio")
+    source.add_argument("--tasks", type=Path, metavar="FILE", help="tasks as Label Studio's JSON")
+    source.add_argument("--folder", type=Path, metavar="FOLDER", help="image files in a folder")
+    precompute.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="with --tasks: the labeling config, which says where their images are",
+    )
+    precompute.add_argument(
+        "--url-prefix",
+        metavar="URL",
+        help="with --folder: what stands before the file's path in the tasks, such as"
+        " '/data/local-files/?d=images/'",
+    )
+    precompute.add_argument(
+        "--queue",
+        action="store_true",
+        help="let RQ workers do it, on the Redis of REDIS_URL: start them, on any number of"
+        f" machines, with the backend's settings and `rq worker --url $REDIS_URL {QUEUE_NAME}`",
+    )
+    return parser
+
+
+def _precompute(options: argparse.Namespace, settings: Settings) -> int:
+    failures: list[Failure] = []
+    images, total = _images(options, settings, failures)
+    if options.queue:
+        if settings.redis_url is None:
+            raise ValueError("--queue needs REDIS_URL")
+        if options.folder is not None:
+            raise ValueError("--queue cannot take --folder: workers elsewhere do not see its files")
+        embed_on_workers(settings.redis_url, images, total, failures)
+    else:
+        if not settings.cache_disk_gb and settings.redis_url is None:
+            raise ValueError("nothing would be kept: set CACHE_DISK_GB above 0 or REDIS_URL")
+        embed_here(Service.start(settings), images, total, failures)
+    for failure in failures:
+        print(f"{failure.name}: {failure.reason}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} failed", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _doctor(options: argparse.Namespace, settings: Settings) -> int:
+    def report(name: str, verdict: Verdict, sentence: str) -> None:
+        print(verdict.value, name, sentence, sep="\t", flush=True)
+
+    return 0 if Doctor(settings, options.project, report).run() else 1
+
+
+def _images(
+    options: argparse.Namespace, settings: Settings, failures: list[Failure]
+) -> tuple[Iterator[Image], int | None]:
+    """The images to embed, and how many they are where that is known."""
+    if options.folder is not None:
+        if options.url_prefix is None:
+            raise ValueError("--folder needs --url-prefix")
+        if not options.folder.is_dir():
+            raise ValueError(f"there is no folder {options.folder}")
+        return images_of_folder(options.folder, options.url_prefix), None
+    if options.tasks is not None:
+        if options.config is None:
+            raise ValueError("--tasks needs --config")
+        tasks = _read_tasks(options.tasks)
+        config = LabelingConfig.parse(options.config.read_text())
+        return images_of_tasks(tasks, config, failures), len(tasks) * len(config.image_variables)
+    if settings.label_studio_url is None:
+        raise ValueError("--project needs LABEL_STUDIO_URL")
+    label_studio = LabelStudio(
+        settings.label_studio_url,
+        settings.label_studio_api_key,
+        Outgoing(settings.allowed_hosts),
+        AnnouncementFile(settings.cache_dir / "label-studio.json"),
+    )
+    project = label_studio.project(options.project)
+    config = LabelingConfig.parse(project["label_config"])
+    images = images_of_tasks(label_studio.all_tasks(options.project), config, failures)
+    return images, project["task_number"] * len(config.image_variables)
+
+
+def _read_tasks(path: Path) -> list[dict[str, Any]]:
+    tasks = json.loads(path.read_text())
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise ValueError(f"{path} is no list of tasks")
+    return [task if "data" in task else {"data": task} for task in tasks]

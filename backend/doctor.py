@@ -1,0 +1,295 @@
+"""Finds out why no click brings a mask: from the weights to a click, one line for each check."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import redis
+
+from backend import config_check
+from backend.images import ImageError, image_key
+from backend.label_studio import LabelStudio, LabelStudioError
+from backend.labeling_config import (
+    LabelingConfig,
+    MalformedRegion,
+    UnanswerableRegion,
+    whole_number,
+)
+from backend.plugin import Service
+from backend.settings import Settings
+from model import weights
+from model.types import Prompt
+
+_REDIS_TIMEOUT_S = 3.0
+_CONNECT = "project Settings > Model > Connect Model"
+
+
+class Verdict(Enum):
+    """How a check ended. Only a failure makes the exit status 1."""
+
+    OK = "ok"
+    WARNING = "warn"
+    FAILURE = "FAIL"
+    SKIPPED = "skip"
+
+
+class _Bad(Exception):
+    """A check has failed; the message has the mend."""
+
+
+class _Doubtful(Exception):
+    """A check has found what works, and not as it should."""
+
+
+class _Skip(Exception):
+    """A check makes no sense, because of an earlier one or of the settings."""
+
+
+class Doctor:
+    """Runs the checks in order. A check that needs what an earlier one did not find is skipped.
+
+    Args:
+        settings: those of the backend to look into.
+        project_id: the project to look at; without it, only what concerns no project is checked.
+        report: takes each check's name, verdict and sentence as soon as there is one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project_id: int | None,
+        report: Callable[[str, Verdict, str], None],
+    ) -> None:
+        self._settings = settings
+        self._project_id = project_id
+        self._report = report
+        self._service: Service | None = None
+        self._label_studio: LabelStudio | None = None
+        self._project: dict[str, Any] | None = None
+        self._backend: dict[str, Any] | None = None
+
+    def run(self) -> bool:
+        """Run every check; returns whether none has failed."""
+        checks: list[tuple[str, Callable[[], str]]] = [
+            ("weights", self._weights),
+            ("engine", self._engine),
+            ("cache folder", self._cache_folder),
+            ("redis", self._redis),
+            ("label studio", self._reach_label_studio),
+            ("token", self._token),
+            ("project", self._find_project),
+            ("registered", self._registered),
+            ("reached from label studio", self._reached),
+            ("interactive", self._interactive),
+            ("webhook", self._webhook),
+            ("labeling config", self._labeling_config),
+            ("one task", self._one_task),
+        ]
+        verdicts = [self._check(name, check) for name, check in checks]
+        return Verdict.FAILURE not in verdicts
+
+    def _check(self, name: str, check: Callable[[], str]) -> Verdict:
+        try:
+            verdict, sentence = Verdict.OK, check()
+        except _Skip as skip:
+            verdict, sentence = Verdict.SKIPPED, str(skip)
+        except _Doubtful as doubt:
+            verdict, sentence = Verdict.WARNING, str(doubt)
+        except (
+            _Bad,
+            ImageError,
+            LabelStudioError,
+            MalformedRegion,
+            UnanswerableRegion,
+            OSError,
+            ValueError,
+            redis.RedisError,
+        ) as error:
+            verdict, sentence = Verdict.FAILURE, str(error)
+        self._report(name, verdict, " ".join(sentence.split()))
+        return verdict
+
+    def _weights(self) -> str:
+        checkpoint = weights.find(self._settings.checkpoint, self._settings.model_dir)
+        if checkpoint.path == weights.BUILTIN_PATH:
+            raise _Doubtful(
+                f"{checkpoint.model_version}, good for trying out only: put mobile_sam.pt into"
+                f" {self._settings.model_dir} or set MOBILESAM_CHECKPOINT to its path"
+            )
+        return checkpoint.model_version
+
+    def _engine(self) -> str:
+        self._service = Service.start(self._settings)
+        encode_s, click_s = self._service.segmenter.measure()
+        return (
+            f"{self._service.segmenter.engine}: an image takes {1000 * encode_s:.0f} ms, a click"
+            f" {1000 * click_s:.0f} ms"
+        )
+
+    def _cache_folder(self) -> str:
+        folder, gigabytes = self._settings.cache_dir, self._settings.cache_disk_gb
+        if not gigabytes:
+            raise _Doubtful(
+                "off: every restart encodes every image again; set CACHE_DISK_GB above 0"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                free = shutil.disk_usage(folder).free
+        except OSError as error:
+            raise _Bad(
+                f"{folder} cannot be written ({error.strerror}): set CACHE_DIR to a folder that"
+                " can, or give this one to the user that runs the backend"
+            ) from error
+        if free < gigabytes * 2**30:
+            raise _Doubtful(
+                f"{folder} has {free / 2**30:.1f} GiB free, and CACHE_DISK_GB lets it take"
+                f" {gigabytes:g}: make room or set it lower"
+            )
+        return f"{folder}, up to {gigabytes:g} GiB"
+
+    def _redis(self) -> str:
+        if self._settings.redis_url is None:
+            raise _Skip("REDIS_URL is not set: only several hosts need it")
+        client = redis.Redis.from_url(
+            self._settings.redis_url,
+            socket_timeout=_REDIS_TIMEOUT_S,
+            socket_connect_timeout=_REDIS_TIMEOUT_S,
+        )
+        try:
+            client.ping()
+            policy = _eviction_policy(client)
+        except redis.RedisError as error:
+            raise _Bad(
+                f"it does not answer at REDIS_URL ({error}): start it, or correct the address"
+            ) from error
+        finally:
+            client.close()
+        if policy == "noeviction":
+            raise _Doubtful(
+                "it answers, but refuses new embeddings once it is full: set its maxmemory and"
+                " maxmemory-policy allkeys-lru"
+            )
+        return "it answers"
+
+    def _reach_label_studio(self) -> str:
+        label_studio = self._started().label_studio
+        url = label_studio.url
+        version = label_studio.version()
+        self._label_studio = label_studio
+        return f"{version} at {url}"
+
+    def _token(self) -> str:
+        user = self._connected().whoami()
+        credential = self._connected().working_credential
+        return f"{credential} is accepted, as {user.get('email') or user.get('username')}"
+
+    def _find_project(self) -> str:
+        if self._project_id is None:
+            raise _Skip("say --project ID to check one")
+        self._project = self._connected().project(self._project_id)
+        return f'{self._project_id}, "{self._project.get("title", "")}"'
+
+    def _registered(self) -> str:
+        backends = self._connected().backends(self._found_project()["id"])
+        if not backends:
+            raise _Bad(f"the project has no ML backend: add this one's URL in {_CONNECT}")
+        self._backend = max(backends, key=lambda b: (bool(b.get("is_interactive")), b.get("id", 0)))
+        return f"{self._backend.get('url')}"
+
+    def _reached(self) -> str:
+        backend = self._registered_backend()
+        if backend.get("state") == "CO":
+            return f"Label Studio reaches {backend.get('url')}"
+        reason = str(backend.get("error_message") or "").strip().splitlines()
+        raise _Bad(
+            f"Label Studio does not reach {backend.get('url')}: start the backend there, or"
+            " correct the URL (from a container, localhost is the container itself; private"
+            " addresses need USE_DEFAULT_BANNED_SUBNETS=false in Label Studio)"
+            + (f"; it says: {reason[-1][:200]}" if reason else "")
+        )
+
+    def _interactive(self) -> str:
+        if not self._registered_backend().get("is_interactive"):
+            raise _Bad(
+                "clicks are not sent: switch Interactive preannotations on in project Settings >"
+                " Model, at the backend's Edit"
+            )
+        return "Label Studio sends clicks"
+
+    def _webhook(self) -> str:
+        wanted = f"{str(self._registered_backend().get('url')).rstrip('/')}/webhook"
+        webhooks = self._connected().webhooks(self._found_project()["id"])
+        for webhook in webhooks:
+            if webhook.get("url") == wanted and webhook.get("is_active"):
+                return "Label Studio tells what annotators do, so the next images are embedded"
+        raise _Doubtful(
+            f"no active webhook to {wanted}, so images are not embedded ahead as annotators go on:"
+            " add it in project Settings > Webhooks, for all actions"
+        )
+
+    def _labeling_config(self) -> str:
+        xml = self._found_project()["label_config"]
+        found = config_check.faults(xml)
+        if found:
+            raise _Bad("; ".join(found))
+        return f"smart tags on {', '.join(LabelingConfig.parse(xml).image_variables)}"
+
+    def _one_task(self) -> str:
+        project = self._found_project()
+        service = self._started()
+        tasks = self._connected().tasks_after(project["id"], 0, 1)
+        if not tasks:
+            raise _Skip("the project has no tasks yet")
+        task = tasks[0]
+        config = LabelingConfig.parse(project["label_config"])
+        if not config.image_variables:
+            raise _Skip("the labeling config has no image")
+        url = config.image_url(task, next(iter(config.image_variables)))
+        task_id = whole_number(task.get("id"))
+        begun = time.perf_counter()
+        image = service.images.load(url, task_id)
+        fetched = time.perf_counter()
+        embedding = service.segmenter.embed(image_key(url), lambda: image)
+        embedded = time.perf_counter()
+        height, width = embedding.original_size
+        service.segmenter.segment(embedding, [Prompt.from_points([(width / 2, height / 2)])])
+        clicked = time.perf_counter()
+        return (
+            f"task {task_id}, {width} x {height}: fetched in {1000 * (fetched - begun):.0f} ms,"
+            f" embedded in {1000 * (embedded - fetched):.0f} ms, clicked in"
+            f" {1000 * (clicked - embedded):.0f} ms"
+        )
+
+    def _started(self) -> Service:
+        if self._service is None:
+            raise _Skip("the engine does not run")
+        return self._service
+
+    def _connected(self) -> LabelStudio:
+        if self._label_studio is None:
+            raise _Skip("Label Studio is not reached")
+        return self._label_studio
+
+    def _found_project(self) -> dict[str, Any]:
+        if self._project is None:
+            raise _Skip("no project is found" if self._project_id else "no --project is given")
+        return self._project
+
+    def _registered_backend(self) -> dict[str, Any]:
+        if self._backend is None:
+            raise _Skip("no backend is registered")
+        return self._backend
+
+
+def _eviction_policy(client: redis.Redis) -> str | None:
+    """What Redis does once it is full; None where it does not tell, as hosted ones do not."""
+    try:
+        return str(client.config_get("maxmemory-policy").get("maxmemory-policy"))
+    except redis.ResponseError:
+        return None

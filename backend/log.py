@@ -1,0 +1,113 @@
+"""The log: one line for each thing that happens, its problems kept for /status.
+
+A line has a cause and a mend, no traceback: what an exception holds may be somebody's image or
+token. LOG_LEVEL=DEBUG shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from backend import private_file
+
+_KEPT = 50
+_LONGEST = 1000
+_LOCK_WAIT_S = 1.0
+
+
+def configure(level: str) -> None:
+    """Set the process's log up."""
+    handler = logging.StreamHandler()
+    if level != "DEBUG":
+        handler.setFormatter(OneLine())
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per request, with queries
+
+
+class OneLine(logging.Formatter):
+    """A record as one line, whatever is in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See :meth:`logging.Formatter.format`."""
+        when, who = self.formatTime(record), f"[{record.process}] {record.name}"
+        return f"{when} {record.levelname} {who}: {sentence(record)}"
+
+
+def sentence(record: logging.LogRecord) -> str:
+    """What a record says, without line breaks; of an exception, its kind and its place."""
+    text = record.getMessage()
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        text += f": {type(error).__name__}{place} (LOG_LEVEL=DEBUG shows more)"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that went wrong.
+
+    Attributes:
+        last: when it last did, seconds since the epoch.
+        count: how often it did.
+    """
+
+    level: str
+    sentence: str
+    last: float
+    count: int = 1
+
+
+class Problems(logging.Handler):
+    """Keeps the last warnings and errors of all workers in one small file.
+
+    Where the file cannot be written, those of this process are kept in memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(logging.WARNING)
+        self._path = path
+        self._file_lock = FileLock(path.with_suffix(".lock"), timeout=_LOCK_WAIT_S)
+        self._own: list[Problem] = []
+        self._own_lock = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See :meth:`logging.Handler.emit`."""
+        problem = Problem(record.levelname, sentence(record)[:_LONGEST], time.time())
+        with self._own_lock:
+            self._own = _with(self._own, problem)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._file_lock:
+                problems = _with(self._read() or [], problem)
+                private_file.write(self._path, json.dumps([asdict(p) for p in problems]))
+        except (OSError, Timeout, NotImplementedError):
+            return  # the log itself has it
+
+    def last(self) -> list[Problem]:
+        """The last problems, newest first."""
+        shared = self._read()
+        with self._own_lock:
+            return shared if shared is not None else self._own
+
+    def _read(self) -> list[Problem] | None:
+        try:
+            return [Problem(**fields) for fields in json.loads(self._path.read_text())]
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _with(problems: list[Problem], problem: Problem) -> list[Problem]:
+    """Newest first; the same again only counts."""
+    others = [p for p in problems if (p.level, p.sentence) != (problem.level, problem.sentence)]
+    before = sum(p.count for p in problems) - sum(p.count for p in others)
+    return [replace(problem, count=before + 1), *others][:_KEPT]

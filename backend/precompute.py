@@ -1,0 +1,183 @@
+"""Embeds whole projects before the annotators come, here or on any number of RQ workers."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+from tqdm import tqdm
+
+from backend.images import ImageError, decode, image_key
+from backend.labeling_config import LabelingConfig, UnanswerableRegion, whole_number
+from backend.plugin import Service
+from backend.settings import Settings
+
+QUEUE_NAME = "mobile-sam"
+_LOADS_AT_ONCE = 4  # so that the encoder does not wait for the network
+_IMAGES_A_JOB = 50  # an RQ worker loads the model for each job
+_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_JOB_TIMEOUT_S = 3600
+_JOBS_AHEAD = 200
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image to embed.
+
+    Attributes:
+        url: as it stands in the tasks; its embedding is found under it.
+        task_id: the task it belongs to, if that is known.
+        path: the file to read in the place of the URL, if it lies here.
+    """
+
+    url: str
+    task_id: int | None = None
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What a list of failures calls it."""
+        return f"task {self.task_id}" if self.task_id is not None else self.url[:200]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be embedded, and why."""
+
+    name: str
+    reason: str
+
+
+def images_of_tasks(
+    tasks: Iterable[dict[str, Any]], config: LabelingConfig, failures: list[Failure]
+) -> Iterator[Image]:
+    """Every image that the tasks show; tasks without one go to ``failures``."""
+    for task in tasks:
+        task_id = whole_number(task.get("id"))
+        for to_name in config.image_variables:
+            try:
+                for url in config.image_urls(task, to_name):
+                    yield Image(url, task_id)
+            except UnanswerableRegion as error:
+                failures.append(Failure(f"task {task_id}", str(error)))
+
+
+def images_of_folder(folder: Path, url_prefix: str) -> Iterator[Image]:
+    """Every image file below a folder, under the URL that tasks have for it."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _SUFFIXES:
+            yield Image(url_prefix + path.relative_to(folder).as_posix(), path=path)
+
+
+def embed_here(
+    service: Service, images: Iterable[Image], total: int | None, failures: list[Failure]
+) -> None:
+    """Embed images in this process, with a progress bar. What is kept already is skipped."""
+    with (
+        ThreadPoolExecutor(_LOADS_AT_ONCE) as pool,
+        tqdm(total=total, unit="image", desc="embedding") as progress,
+    ):
+        waiting: dict[Future[None], Image] = {}
+        remaining = iter(images)
+        while True:
+            room = 2 * _LOADS_AT_ONCE - len(waiting)
+            for image in itertools.islice(remaining, room):
+                waiting[pool.submit(_embed, service, image)] = image
+            if not waiting:
+                return
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                image = waiting.pop(future)
+                try:
+                    future.result()
+                except (ImageError, OSError) as error:
+                    failures.append(Failure(image.name, str(error)))
+                progress.update()
+
+
+def embed_on_workers(
+    redis_url: str, images: Iterable[Image], total: int | None, failures: list[Failure]
+) -> None:
+    """Let RQ workers embed images, and show their progress until all is done."""
+    queue = Queue(QUEUE_NAME, connection=Redis.from_url(redis_url))
+    remaining = iter(images)
+    running: list[tuple[Job, int]] = []
+    with tqdm(total=total, unit="image", desc="embedding on workers") as progress:
+        while True:
+            # No more than workers need: a million images would fill Redis and this process.
+            while len(running) < _JOBS_AHEAD:
+                batch = list(itertools.islice(remaining, _IMAGES_A_JOB))
+                if not batch:
+                    break
+                arguments = [(image.url, image.task_id) for image in batch]
+                job = queue.enqueue(embed_job, arguments, job_timeout=_JOB_TIMEOUT_S)
+                running.append((job, len(batch)))
+            if not running:
+                return
+            unfinished = []
+            for job, count in running:
+                found = _failures_of(job, count)
+                if found is None:
+                    unfinished.append((job, count))
+                    continue
+                failures += found
+                progress.update(count)
+            if len(unfinished) == len(running):
+                time.sleep(_POLL_S)
+            running = unfinished
+
+
+def _failures_of(job: Job, images: int) -> list[Failure] | None:
+    """What went wrong in a job, or None while it waits or runs."""
+    status = job.get_status()
+    if status == JobStatus.FINISHED:
+        return [Failure(name, reason) for name, reason in job.return_value() or []]
+    if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, None):
+        return [Failure(f"{images} images", "their job failed: the worker's log says why")]
+    return None
+
+
+def embed_job(images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
+    """What an RQ worker runs; returns the failures as (name, reason)."""
+    failures: list[tuple[str, str]] = []
+    service = _worker_service()
+    for url, task_id in images:
+        image = Image(url, task_id)
+        try:
+            _embed(service, image)
+        except (ImageError, OSError) as error:
+            failures.append((image.name, str(error)))
+    return failures
+
+
+@functools.cache
+def _worker_service() -> Service:
+    return Service.start(Settings.from_env())
+
+
+def _embed(service: Service, image: Image) -> None:
+    key = image_key(image.url)
+    if service.segmenter.has(key):
+        return
+    load = (
+        functools.partial(_load_file, image.path)
+        if image.path
+        else functools.partial(service.images.load, image.url, image.task_id)
+    )
+    service.segmenter.embed(key, load, task_id=image.task_id, urgent=False)
+
+
+def _load_file(path: Path) -> npt.NDArray[np.uint8]:
+    return decode(path.read_bytes())

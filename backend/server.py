@@ -1,0 +1,202 @@
+"""The HTTP server: Label Studio's contract, basic auth, errors as one sentence.
+
+Our own and not label-studio-ml's: that one answers 500 until each process has seen a /setup, and
+gives tracebacks to its callers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
+
+from backend import metrics
+from backend.labeling_config import LabelingConfig, MalformedRegion, UnanswerableRegion
+from backend.log import Problems
+from backend.plugin import MobileSAMBackend, Service
+from backend.settings import Settings
+from backend.status import page as status_page
+
+logger = logging.getLogger(__name__)
+
+_MAX_BODY_BYTES = 256 << 20  # a task brings all of its drafts and annotations along
+# An orchestrator's checks have no password.
+_OPEN = frozenset({"index", "health", "ready"})
+
+
+def create_app(settings: Settings) -> Flask:
+    """Load the model and build the app.
+
+    Raises:
+        OSError, ValueError: the checkpoint cannot be used; says why.
+    """
+    problems = Problems(settings.cache_dir / "problems.json")
+    logging.getLogger("backend").addHandler(problems)
+    service = Service.start(settings)
+    MobileSAMBackend.service = service
+    model_version = service.segmenter.model_version
+
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(MalformedRegion, _malformed_region)
+    app.register_error_handler(UnanswerableRegion, _unanswerable_region)
+    app.register_error_handler(Exception, _internal_error)
+
+    @app.before_request
+    def check_password() -> None:
+        if settings.basic_auth is None or request.endpoint in _OPEN:
+            return
+        if request.endpoint == "webhook" and "Authorization" not in request.headers:
+            return  # Label Studio's webhook sends no password; what it says is looked up
+        given = request.authorization
+        user, password = settings.basic_auth
+        if given is None or not (_same(given.username, user) & _same(given.password, password)):
+            raise Unauthorized("user and password are wrong or missing (BASIC_AUTH_USER)")
+
+    @app.get("/")
+    def index() -> Response:
+        return jsonify(name="MobileSAM backend for Label Studio", model_version=model_version)
+
+    @app.get("/health")
+    def health() -> Response:
+        return jsonify(status="UP", model_version=model_version, engine=service.segmenter.engine)
+
+    @app.get("/ready")
+    def ready() -> Response:
+        # a worker takes no request before its model is loaded and warm: to answer is to be ready
+        return jsonify(status="READY", model_version=model_version, engine=service.segmenter.engine)
+
+    @app.get("/metrics")
+    def counts() -> Response:
+        return Response(generate_latest(metrics.registry()), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/status")
+    def status() -> Response:
+        return status_page(service, problems.last())
+
+    @app.post("/setup")
+    def setup() -> Response:
+        body = _body()
+        service.label_studio.announced(
+            _text(body, "hostname"),
+            _text(body, "access_token"),
+            is_proven=settings.basic_auth is not None,
+        )
+        return jsonify(model_version=model_version)
+
+    @app.get("/versions")
+    def versions() -> Response:
+        return jsonify(versions=[model_version])
+
+    @app.post("/predict")
+    def predict() -> Response:
+        body = _body()
+        tasks = _tasks(body)
+        context = _context(body)
+        if context is not None and len(tasks) != 1:
+            raise BadRequest("an interactive request must have exactly one task")
+        label_config = body.get("label_config")
+        if not isinstance(label_config, str):
+            raise BadRequest("label_config must be the labeling config as text")
+        LabelingConfig.parse(label_config)  # or label-studio-ml fails on it without a sentence
+        plugin = MobileSAMBackend(project_id=str(body.get("project")), label_config=label_config)
+        if context is None:
+            return jsonify(results=plugin.predict(tasks))
+        with metrics.CLICK_SECONDS.time():
+            return jsonify(results=plugin.predict(tasks, context=context))
+
+    @app.post("/webhook")
+    def webhook() -> tuple[Response, int]:
+        body = _body()
+        action = body.get("action")
+        if not isinstance(action, str):
+            raise BadRequest("action must be the name of an event")
+        logger.debug("webhook: %s", action)
+        service.prefetcher.event(action, body)
+        return jsonify({}), HTTPStatus.CREATED
+
+    return app
+
+
+def _body() -> dict[str, Any]:
+    body = request.get_json(force=True)
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    text = body.get(name)
+    if not isinstance(text, str | None):
+        raise BadRequest(f"{name} must be a text")
+    return text
+
+
+def _tasks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise BadRequest("tasks must be a list of objects")
+    return tasks
+
+
+def _context(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The interaction, or None where nobody has clicked."""
+    params = body.get("params", {})
+    context = params.get("context") if isinstance(params, dict) else params
+    if not isinstance(context, dict | None):
+        raise BadRequest("params and params.context must be objects")
+    if context is None or (context.get("result") is None and context.get("event") is None):
+        return None
+    if not isinstance(context.get("result"), list | None):
+        raise BadRequest("params.context.result must be a list of regions")
+    return context
+
+
+def _same(given: str | None, expected: str) -> bool:
+    """Compare in a time that does not tell how much was right."""
+    return hmac.compare_digest((given or "").encode(), expected.encode())
+
+
+def _http_error(error: HTTPException) -> tuple[Response, int]:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    return _error(error.description or error.name, status)
+
+
+def _malformed_region(error: MalformedRegion) -> tuple[Response, int]:
+    return _error(str(error), HTTPStatus.BAD_REQUEST)
+
+
+def _unanswerable_region(error: UnanswerableRegion) -> Response:
+    """In the status line too, the only part of an error that Label Studio shows to anybody."""
+    response, status = _error(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+    response.status = f"{status} {_one_line(str(error))}"
+    return response
+
+
+def _one_line(sentence: str) -> str:
+    text = sentence.encode("ascii", "replace").decode()
+    return "".join(c if c.isprintable() else " " for c in text)[:500]
+
+
+def _internal_error(error: Exception) -> tuple[Response, int]:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return _error(
+        "this is a fault of the backend: its log has the cause", HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+
+
+def _error(sentence: str, status: int) -> tuple[Response, int]:
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        logger.info("%s %s: %d", request.method, request.path[:200], status)
+    elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("%s %s: %d: %s", request.method, request.path, status, sentence)
+    response = jsonify(error=sentence)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Basic realm="backend"'
+    return response, status

@@ -1,0 +1,179 @@
+"""Every setting, read from the environment once. Nothing else reads the environment.
+
+The names are those of Label Studio's own segment_anything_model example where it has them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, get_args
+from urllib.parse import urlsplit
+
+from backend.addresses import AllowedHosts
+from model.engines import EngineName, Precision
+from model.weights import DEFAULT_MODEL_DIR
+
+DEFAULT_CACHE_DIR = Path("~/.cache/mobile-sam/embeddings").expanduser()
+
+T = TypeVar("T", bound=str)
+N = TypeVar("N", int, float)
+
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one backend. README.md has a table row for each variable.
+
+    Attributes:
+        label_studio_url: where Label Studio is reached from here, without a slash at the end.
+        label_studio_api_key: a personal access token or a legacy token.
+        local_files_document_root: the folder that Label Studio serves as local files, as it is
+            mounted here, or None.
+        allowed_hosts: hosts and networks beside the public internet that images may come from.
+        basic_auth: (user, password) that Label Studio must send, or None.
+        checkpoint: the checkpoint file to use, or None to choose.
+        model_dir: where a downloaded checkpoint is kept.
+        engine, precision: as ``model.load_predictor`` takes them.
+        cache_memory_mb: how much memory each worker keeps embeddings in, MiB.
+        cache_dir: the folder that workers and restarts share embeddings in.
+        cache_disk_gb: how much it may hold, GiB, 0.5 for half of one; 0 for no folder.
+        redis_url: the Redis that several hosts share embeddings in, or None.
+        host, port: the address to listen on.
+        workers, threads: processes, and simultaneous requests in each. Threads wait, for the
+            network or for an image, and hardly compute.
+        log_level: DEBUG, INFO, WARNING or ERROR.
+    """
+
+    label_studio_url: str | None = None
+    label_studio_api_key: str | None = None
+    local_files_document_root: Path | None = None
+    allowed_hosts: AllowedHosts = AllowedHosts()
+    basic_auth: tuple[str, str] | None = None
+    checkpoint: Path | None = None
+    model_dir: Path = DEFAULT_MODEL_DIR
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
+    cache_memory_mb: int = 512
+    cache_dir: Path = DEFAULT_CACHE_DIR
+    cache_disk_gb: float = 10
+    redis_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 9090
+    workers: int = 1
+    threads: int = 32
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:  # noqa: TID251
+        """Read the settings.
+
+        A variable that is set to nothing counts as not set: compose files do that.
+
+        Raises:
+            ValueError: a variable has a value that cannot be used; names it.
+        """
+        read = _Reader(environ)
+        checkpoint = read.text("MOBILESAM_CHECKPOINT")
+        model_dir = read.text("MODEL_DIR")
+        cache_dir = read.text("CACHE_DIR")
+        return cls(
+            label_studio_url=read.url("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+            label_studio_api_key=read.text("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
+            local_files_document_root=read.folder(
+                "LOCAL_FILES_DOCUMENT_ROOT", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
+            ),
+            allowed_hosts=read.allowed_hosts("ALLOWED_HOSTS"),
+            basic_auth=read.pair("BASIC_AUTH_USER", "BASIC_AUTH_PASS"),
+            checkpoint=Path(checkpoint).expanduser().resolve() if checkpoint else None,
+            model_dir=Path(model_dir).expanduser() if model_dir else cls.model_dir,
+            engine=read.choice("ENGINE", get_args(EngineName), cls.engine),
+            precision=read.choice("PRECISION", get_args(Precision), cls.precision),
+            cache_memory_mb=read.number("CACHE_MEMORY_MB", cls.cache_memory_mb, 1, 1 << 20),
+            cache_dir=Path(cache_dir).expanduser() if cache_dir else cls.cache_dir,
+            cache_disk_gb=read.decimal("CACHE_DISK_GB", cls.cache_disk_gb, 0, 1 << 20),
+            redis_url=read.url("REDIS_URL", schemes=("redis", "rediss", "unix")),
+            host=read.text("HOST") or cls.host,
+            port=read.number("PORT", cls.port, 1, 65535),
+            workers=read.number("WORKERS", cls.workers, 1, 256),
+            threads=read.number("THREADS", cls.threads, 1, 256),
+            log_level=read.choice("LOG_LEVEL", _LOG_LEVELS, cls.log_level),
+        )
+
+
+class _Reader:
+    """Typed look-ups; an error names the variable and its value."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, *names: str) -> str | None:
+        """The first of the names that is set."""
+        values = (self._environ.get(name, "").strip() for name in names)
+        return next((value for value in values if value), None)
+
+    def url(self, *names: str, schemes: tuple[str, ...] = ("http", "https")) -> str | None:
+        value = self.text(*names)
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not (parts.hostname or parts.path):
+            beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"{names[0]} is {value!r}; it must begin with {beginnings}")
+        return value.rstrip("/")
+
+    def folder(self, *names: str) -> Path | None:
+        value = self.text(*names)
+        if value is None:
+            return None
+        path = Path(value).expanduser()
+        if not path.is_dir():
+            raise ValueError(f"{names[0]} is {value!r}, and there is no such folder here")
+        return path
+
+    def allowed_hosts(self, name: str) -> AllowedHosts:
+        value = self.text(name)
+        try:
+            return AllowedHosts.parse(value) if value else AllowedHosts()
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    def pair(self, first: str, second: str) -> tuple[str, str] | None:
+        values = self.text(first), self.text(second)
+        if values[0] is None or values[1] is None:
+            if values != (None, None):
+                raise ValueError(f"{first} and {second} must be set together")
+            return None
+        return values[0], values[1]
+
+    def choice(self, name: str, choices: tuple[T, ...], default: T) -> T:
+        value = self.text(name)
+        if value is None:
+            return default
+        for choice in choices:
+            if value.lower() == choice.lower():
+                return choice
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        return self._parse(name, default, low, high, int, "whole number")
+
+    def decimal(self, name: str, default: float, low: float, high: float) -> float:
+        return self._parse(name, default, low, high, float, "number")
+
+    def _parse(
+        self, name: str, default: N, low: N, high: N, parse: Callable[[str], N], kind: str
+    ) -> N:
+        value = self.text(name)
+        if value is None:
+            return default
+        try:
+            number = parse(value)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:  # NaN is not within
+            raise ValueError(f"{name} is {value!r}; it must be a {kind}, {low} to {high}")
+        return number

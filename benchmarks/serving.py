@@ -1,0 +1,175 @@
+"""The running backend: start-up, memory, and clicks through HTTP, of one annotator and of eight."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+from PIL import Image
+
+from benchmarks.subjects import CLICK, SIZES, image
+from benchmarks.timing import elapsed_ms, median_ms
+from demo.backend import ROOT, Backend
+
+ANNOTATORS = (1, 4, 8)
+_LABEL_CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What annotators wait who click as soon as they have the mask before, each on his image."""
+
+    annotators: int
+    median_ms: float
+    p95_ms: float
+    requests_per_s: float
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What was measured of the backend.
+
+    Attributes:
+        first_start_s, second_start_s: from the command to the first answer; the first converts.
+        cold_ms, warm_ms: by size of the image, a click on one that is new, and on one embedded.
+        crowds: clicks on embedded 1080p images.
+        resident_mb: of the worker, in the end.
+    """
+
+    first_start_s: float
+    second_start_s: float
+    cold_ms: dict[str, float]
+    warm_ms: dict[str, float]
+    crowds: list[Crowd]
+    resident_mb: float
+
+
+def measure(checkpoint: Path, repetitions: int) -> Serving:
+    """Start a backend of one worker twice, and click."""
+    with tempfile.TemporaryDirectory() as name, _served_images(repetitions) as images:
+        folder = Path(name)
+        start = partial(
+            Backend,
+            folder / "log",
+            LABEL_STUDIO_URL=images,
+            MOBILESAM_CHECKPOINT=str(checkpoint),
+            MODEL_DIR=str(folder / "models"),
+            CACHE_DIR=str(folder / "embeddings"),
+            WORKERS="1",
+        )
+        started = time.perf_counter()
+        start().stop()
+        stopped = time.perf_counter()
+        backend = start()
+        second_start_s = time.perf_counter() - stopped
+        try:
+            cold, warm = {}, {}
+            with httpx.Client(base_url=backend.url, timeout=100) as client:
+                for size in SIZES:
+                    bodies = [_body(images, size, index) for index in range(repetitions)]
+                    cold[size] = float(
+                        np.median([elapsed_ms(partial(_ask, client, body)) for body in bodies])
+                    )
+                    warm[size] = median_ms(partial(_ask, client, bodies[0]), 4 * repetitions)
+            crowds = [_crowd(backend.url, images, count, 4 * repetitions) for count in ANNOTATORS]
+            (worker,) = psutil.Process(backend.process.pid).children()
+            resident = worker.memory_info().rss / 2**20
+        finally:
+            backend.stop()
+    return Serving(stopped - started, second_start_s, cold, warm, crowds, resident)
+
+
+def _crowd(url: str, images: str, annotators: int, clicks: int) -> Crowd:
+    def annotate(index: int) -> list[float]:
+        with httpx.Client(base_url=url, timeout=100) as client:
+            body = _body(images, "1080p", index)
+            _ask(client, body)  # embedded, whoever was here before
+            barrier.wait()
+            return [elapsed_ms(partial(_ask, client, body)) for _ in range(clicks)]
+
+    barrier = threading.Barrier(annotators)
+    with ThreadPoolExecutor(annotators) as pool:
+        times = list(pool.map(annotate, range(annotators)))
+    seconds = max(sum(one) for one in times) / 1000
+    waited = np.concatenate(times)
+    return Crowd(
+        annotators,
+        float(np.median(waited)),
+        float(np.percentile(waited, 95)),
+        len(waited) / seconds,
+    )
+
+
+def _ask(client: httpx.Client, body: bytes) -> None:
+    response = client.post("/predict", content=body)
+    response.raise_for_status()
+    if b'"rle"' not in response.content:
+        raise RuntimeError(f"a click got no mask: {response.text[:500]}")
+
+
+def _body(images: str, size: str, index: int) -> bytes:
+    width, height = SIZES[size]
+    click = {
+        "id": "click",
+        "type": "keypointlabels",
+        "from_name": "point",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "is_positive": True,
+        "value": {
+            "x": 100 * CLICK[0],
+            "y": 100 * CLICK[1],
+            "width": 0.5,
+            "keypointlabels": ["Object"],
+        },
+    }
+    task = {"id": index, "data": {"image": f"{images}/{size.replace(' ', '')}-{index}.jpg"}}
+    return json.dumps(
+        {
+            "tasks": [task],
+            "project": "1.1",
+            "label_config": _LABEL_CONFIG,
+            "params": {"context": {"result": [click]}},
+        }
+    ).encode()
+
+
+@contextmanager
+def _served_images(count: int) -> Iterator[str]:
+    """``count`` JPEG files of each size, at least one for each annotator, on loopback."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with tempfile.TemporaryDirectory() as folder:
+        for size in SIZES:
+            pixels = Image.fromarray(image(size))
+            _save_copies(pixels, Path(folder) / size.replace(" ", ""), max(count, *ANNOTATORS))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def _save_copies(pixels: Image.Image, stem: Path, count: int) -> None:
+    first = stem.with_name(f"{stem.name}-0.jpg")
+    pixels.save(first, quality=90)
+    for index in range(1, count):
+        first.with_name(f"{stem.name}-{index}.jpg").hardlink_to(first)

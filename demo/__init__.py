@@ -1,0 +1,1 @@
+"""A real Label Studio and the backend, started together: for a first look and for the tests."""

@@ -1,0 +1,208 @@
+"""Label Studio's editor, driven as an annotator drives it: clicks in a headless Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from playwright.sync_api import Locator, sync_playwright
+
+from demo.label_studio import EMAIL, PASSWORD
+
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_TIMEOUT_MS = 60_000
+_IMAGE = "window.Htx.annotationStore.selected.names.get('image')"
+_SUGGESTIONS = "window.Htx.annotationStore.selected.suggestions.size"
+
+
+def chromium() -> str | None:
+    """Where Chromium is installed, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Editor:
+    """One browser window. Coordinates are percent of the image, as in Label Studio's regions."""
+
+    def __init__(self, label_studio_url: str, executable: str) -> None:
+        self._url = label_studio_url
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(
+            executable_path=executable, args=_ARGUMENTS
+        )
+        self._page = self._browser.new_page(viewport={"width": 1400, "height": 900})
+        self._page.set_default_timeout(_TIMEOUT_MS)
+
+    def __enter__(self) -> Editor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._browser.close()
+        self._playwright.stop()
+
+    def log_in(self) -> None:
+        """Log in as Label Studio's one user."""
+        self._page.goto(f"{self._url}/user/login/")
+        self._page.fill("input[name=email]", EMAIL)
+        self._page.fill("input[name=password]", PASSWORD)
+        self._page.locator("form button[type=submit]").first.click()
+        self._page.wait_for_url(lambda url: "login" not in url, wait_until="domcontentloaded")
+
+    def open(self, project_id: int, task_id: int) -> None:
+        """Open a task, with Auto-Annotation on."""
+        self._page.goto(
+            f"{self._url}/projects/{project_id}/data?task={task_id}", wait_until="domcontentloaded"
+        )
+        self._page.wait_for_selector(".konvajs-content canvas")
+        self._page.wait_for_function(f"() => {_IMAGE}?.naturalWidth > 1 && {_IMAGE}.imageIsLoaded")
+        toggle = self._page.locator("[data-testid=bottombar-auto-annotation-toggle]")
+        toggle.wait_for(state="attached")
+        if not toggle.is_checked():
+            toggle.click(force=True)
+        self._page.wait_for_function("() => window.Htx.autoAnnotation")
+
+    def choose(self, tool: str, label: str) -> None:
+        """Choose a smart tool ("KeyPoint" or "Rectangle") and the label it works with."""
+        wanted = f"{tool}Tool-dynamic"
+        button = self._page.locator(".lsf-tool_smart .lsf-tool__icon").first
+        for _ in range(8):  # the button goes through the smart tools one by one
+            selected = self._page.evaluate(
+                f"() => {_IMAGE}.getToolsManager().allTools()"
+                ".filter(tool => tool.selected).map(tool => tool.fullName)"
+            )
+            if wanted in selected:
+                break
+            button.click()
+        else:
+            raise RuntimeError(f"the editor has no tool {wanted}")
+        self._choose_label(label)
+
+    def click(self, x: float, y: float, *, negative: bool = False) -> dict[str, Any]:
+        """Place a smart keypoint; returns the backend's prediction."""
+
+        def act() -> None:
+            if negative:
+                self._page.keyboard.down("Alt")
+            self._page.mouse.click(*self._on_screen(x, y))
+            if negative:
+                self._page.keyboard.up("Alt")
+
+        return self._predicted(act)
+
+    def drag(self, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
+        """Draw a smart rectangle; returns the backend's prediction."""
+
+        def act() -> None:
+            mouse = self._page.mouse
+            mouse.move(*self._on_screen(x0, y0))
+            mouse.down()
+            mouse.move(*self._on_screen(x1, y1), steps=10)
+            mouse.up()
+
+        return self._predicted(act)
+
+    def accept(self) -> None:
+        """Accept what is suggested."""
+        self._page.locator("[data-testid=bottombar-accept-suggestions-button]").click()
+        self._page.wait_for_function(f"() => {_SUGGESTIONS} === 0")
+
+    def submit(self) -> None:
+        """Submit the annotation."""
+        with self._page.expect_response(
+            lambda r: r.request.method == "POST" and "/annotations" in r.url
+        ) as response:
+            self._page.get_by_role("button", name="Submit").click()
+        if not response.value.ok:
+            raise RuntimeError(f"submitting was answered with {response.value.status}")
+
+    def rotate(self) -> None:
+        """Turn the view by 90 degrees clockwise; needs rotateControl="true"."""
+        before = self._page.evaluate(f"() => {_IMAGE}.rotation")
+        self._page.get_by_label("rotate-right").click()
+        self._page.wait_for_function(
+            f"before => {_IMAGE}.rotation === (before + 90) % 360", arg=before
+        )
+
+    def turn_to_page(self, index: int) -> None:
+        """Show another image of a list."""
+        self._page.evaluate(f"index => {{ {_IMAGE}.setCurrentImage(index) }}", index)
+        self._page.wait_for_function(
+            f"index => {_IMAGE}.currentImage === index && {_IMAGE}.imageIsLoaded", arg=index
+        )
+
+    def region_types(self) -> list[str]:
+        """The types of the annotation's regions, in order."""
+        types: list[str] = self._page.evaluate(
+            "() => window.Htx.annotationStore.selected.regions.map(region => region.type)"
+        )
+        return types
+
+    def screenshot(self, path: Path) -> None:
+        """Keep what the annotator sees."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._page.screenshot(path=path)
+
+    def _choose_label(self, label: str) -> None:
+        """Choose the label of the selected tool's control: it is deselected after each region."""
+        control = self._page.evaluate(
+            f"() => {_IMAGE}.getToolsManager().allTools().find(tool => tool.selected).control.name"
+        )
+        names: list[str] = self._page.evaluate(
+            "() => [...window.Htx.annotationStore.selected.names.values()]"
+            ".filter(tag => tag.type.endsWith('labels')).map(tag => tag.name)"
+        )
+        row = names.index(control) if control in names else 0
+        option: Locator = self._page.locator(".lsf-labels").nth(row)
+        option = option.locator(".lsf-label", has_text=label).first
+        if "lsf-label_selected" not in (option.get_attribute("class") or ""):
+            option.click()
+        self._page.wait_for_function(
+            "label => [...window.Htx.annotationStore.selected.names.values()]"
+            ".some(tag => tag.selectedLabels?.some(one => one.value === label))",
+            arg=label,
+        )
+
+    def _predicted(self, act: Callable[[], None]) -> dict[str, Any]:
+        """Do something that asks the backend, and wait until its answer is drawn."""
+        with self._page.expect_response(lambda r: "interactive-annotating" in r.url) as response:
+            act()
+        answer = response.value.json()
+        if answer.get("errors"):
+            raise RuntimeError(f"Label Studio says: {answer['errors']}")
+        prediction: dict[str, Any] = answer["data"]
+        wanted = [region["id"] for region in prediction["result"]]
+        self._page.wait_for_function(
+            "ids => {const s = window.Htx.annotationStore.selected.suggestions;"
+            " return ids.every(id => [...s.values()].some(r => r.cleanId === id))}",
+            arg=wanted,
+        )
+        return prediction
+
+    def _on_screen(self, x: float, y: float) -> tuple[float, float]:
+        """Percent of the image to pixels of the window."""
+        position: list[float] = self._page.evaluate(
+            f"""([x, y]) => {{
+                const image = {_IMAGE};
+                const canvas = document.querySelector('.konvajs-content').getBoundingClientRect();
+                const point = image.stageRef.getAbsoluteTransform().point({{
+                    x: x / 100 * image.stageWidth,
+                    y: y / 100 * image.stageHeight,
+                }});
+                return [canvas.x + point.x, canvas.y + point.y];
+            }}""",
+            [x, y],
+        )
+        return position[0], position[1]

@@ -1,0 +1,181 @@
+"""A real Label Studio as a child process, with a user, and what it takes to make a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from demo.process import ServerProcess, free_port
+
+EMAIL = "admin@example.com"
+PASSWORD = "label-studio"
+
+_ENVIRONMENT = {
+    "LABEL_STUDIO_USERNAME": EMAIL,
+    "LABEL_STUDIO_PASSWORD": PASSWORD,
+    # Without it Label Studio refuses backends on loopback.
+    "USE_DEFAULT_BANNED_SUBNETS": "false",
+    "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+    "COLLECT_ANALYTICS": "false",
+    "LATEST_VERSION_CHECK": "false",
+    "SENTRY_DSN": "",
+    "FRONTEND_SENTRY_DSN": "",
+}
+
+
+class LabelStudio(ServerProcess):
+    """Label Studio on loopback, signed in as its one user.
+
+    Args:
+        executable: ``label-studio`` of an environment of its own.
+        data_dir: its database and files; a second start goes on with them.
+        port: a port that is free.
+
+    Attributes:
+        url: where it answers.
+        token: a personal access token of the user.
+    """
+
+    def __init__(self, executable: Path, data_dir: Path, port: int | None = None) -> None:
+        port = port or free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        data_dir.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **_ENVIRONMENT,
+            "LABEL_STUDIO_BASE_DATA_DIR": str(data_dir),
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(data_dir),
+        }
+        # Not signed in before it answers, but to be closed however far the start gets.
+        self._session = httpx.Client(base_url=self.url, timeout=60, follow_redirects=True)
+        super().__init__(
+            [executable, "start", "--no-browser", "--internal-host=127.0.0.1", f"--port={port}"],
+            f"{self.url}/health",
+            data_dir / "label-studio.log",
+            environment,
+            data_dir,
+            timeout_s=300,
+        )
+        self._sign_in()
+        self.token = self._personal_access_token(data_dir / "token")
+
+    def stop(self) -> None:
+        """End it."""
+        self._session.close()
+        super().stop()
+
+    def projects(self) -> list[dict[str, Any]]:
+        """Every project."""
+        projects: list[dict[str, Any]] = self._call("GET", "/api/projects/")["results"]
+        return projects
+
+    def create_project(self, title: str, label_config: str) -> int:
+        """Make a project; returns its id."""
+        body = {"title": title, "label_config": label_config}
+        project_id: int = self._call("POST", "/api/projects/", json=body)["id"]
+        return project_id
+
+    def upload(self, project_id: int, images: Mapping[str, bytes]) -> None:
+        """Make a task of every image, by file name."""
+        # each under a field of its own: of several files in one field it takes the last
+        files = {name: (name, content) for name, content in images.items()}
+        self._call("POST", f"/api/projects/{project_id}/import", files=files)
+
+    def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Make tasks of their data."""
+        self._call("POST", f"/api/projects/{project_id}/import", json=tasks)
+
+    def tasks(self, project_id: int) -> list[dict[str, Any]]:
+        """The tasks of a project, oldest first."""
+        found = self._call("GET", "/api/tasks/", params={"project": project_id, "page_size": 1000})
+        return sorted(found["tasks"], key=lambda task: int(task["id"]))
+
+    def connect_folder(self, project_id: int, folder: Path) -> None:
+        """Let a project show the files of a folder below ``data_dir`` as local files."""
+        body = {"project": project_id, "path": str(folder), "use_blob_urls": True}
+        self._call("POST", "/api/storages/localfiles", json=body)
+
+    def delete_task(self, task_id: int) -> None:
+        """Delete a task."""
+        self._call("DELETE", f"/api/tasks/{task_id}/")
+
+    def open_task(self, task_id: int) -> dict[str, Any]:
+        """What the editor asks when an annotator opens a task."""
+        task: dict[str, Any] = self._call("GET", f"/api/tasks/{task_id}/")
+        return task
+
+    def interact(self, backend_id: int, task_id: int, context: Mapping[str, Any]) -> dict[str, Any]:
+        """What the editor asks at a click; returns the backend's prediction."""
+        path = f"/api/ml/{backend_id}/interactive-annotating"
+        answer = self._call("POST", path, json={"task": task_id, "context": context})
+        if answer.get("errors"):
+            raise RuntimeError(f"Label Studio says: {answer['errors']}")
+        prediction: dict[str, Any] = answer["data"]
+        return prediction
+
+    def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]]) -> None:
+        """Submit an annotation."""
+        self._call("POST", f"/api/tasks/{task_id}/annotations/", json={"result": result})
+
+    def annotations(self, task_id: int) -> list[dict[str, Any]]:
+        """The submitted annotations of a task."""
+        found: list[dict[str, Any]] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
+        return found
+
+    def connect(self, project_id: int, backend_url: str) -> int:
+        """Make a backend the interactive one of a project, in the place of others.
+
+        Returns:
+            Label Studio's id of the backend.
+        """
+        for other in self._call("GET", "/api/ml", params={"project": project_id}):
+            self._call("DELETE", f"/api/ml/{other['id']}")
+        body = {
+            "project": project_id,
+            "url": backend_url,
+            "title": "MobileSAM",
+            "is_interactive": True,
+        }
+        backend_id: int = self._call("POST", "/api/ml", json=body)["id"]
+        return backend_id
+
+    def ask(self, backend_id: int, task_id: int, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a prompt as the editor does; returns its ``data`` or its ``errors``."""
+        body = {"task": task_id, "context": context}
+        answer: dict[str, Any] = self._call(
+            "POST", f"/api/ml/{backend_id}/interactive-annotating", json=body
+        )
+        return answer
+
+    def allow_legacy_tokens(self) -> str:
+        """Switch the old kind of token on; returns the user's."""
+        settings = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True}
+        self._call("POST", "/api/jwt/settings", json=settings)
+        token: str = self._call("GET", "/api/current-user/token")["token"]
+        return token
+
+    def _sign_in(self) -> None:
+        session = self._session
+        session.headers["Referer"] = self.url
+        session.get("/user/login/").raise_for_status()
+        token = session.cookies["csrftoken"]
+        form = {"email": EMAIL, "password": PASSWORD, "csrfmiddlewaretoken": token}
+        session.post("/user/login/", data=form).raise_for_status()
+        session.headers["X-CSRFToken"] = session.cookies["csrftoken"]
+
+    def _personal_access_token(self, kept_in: Path) -> str:
+        """The user's token, which Label Studio shows only once: when it is made."""
+        if not kept_in.exists():
+            kept_in.write_text(self._call("POST", "/api/token/")["token"])
+        return kept_in.read_text()
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        response = self._session.request(method, path, **arguments)
+        if response.is_error:
+            raise RuntimeError(
+                f"Label Studio answered {response.status_code} to {method} {path}:"
+                f" {response.text[:500]}"
+            )
+        return response.json() if response.content else None

@@ -1,0 +1,120 @@
+"""How the network is run. An engine takes and gives numpy arrays; torch stays behind it."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model import reference
+from model.conversion import convert_once
+from model.weights import Checkpoint
+
+EngineName = Literal["auto", "openvino", "torch"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+logger = logging.getLogger(__name__)
+
+# What the drivers of NVIDIA, of NVIDIA under WSL and of AMD put there. torch alone knows whether
+# it can use them, but costs seconds and hundreds of megabytes to ask.
+_ACCELERATOR_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+
+
+class Engine(Protocol):
+    """One loaded checkpoint on one device. Holds no state between calls: threads may share it."""
+
+    image_size: int  # side S of the input frame, pixels
+    description: str  # for the log and /health: engine, device, precision
+
+    def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embed an image.
+
+        Args:
+            image: h x w x 3 RGB in the input frame, the longest side S.
+
+        Returns:
+            1 x C x S/16 x S/16.
+        """
+
+    def decode(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        mask_inputs: npt.NDArray[np.float32] | None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Predict masks for B prompts on one image.
+
+        Args:
+            features: 1 x C x S/16 x S/16.
+            point_coords: B x N x 2, (x, y) in pixels of the input frame.
+            point_labels: B x N, as ``Prompt.point_labels``.
+            mask_inputs: B x 1 x S/4 x S/4 logits, or None.
+
+        Returns:
+            low_res_masks, B x 4 x S/4 x S/4 logits, and iou_predictions, B x 4. Index 0 is the
+            single mask, 1 to 3 are the answers to an ambiguous prompt.
+        """
+
+
+def load_engine(
+    checkpoint: Checkpoint, engine: EngineName, precision: Precision, conversions: Path
+) -> Engine:
+    """Load a checkpoint into an engine, and run it once: the first run is several times slower.
+
+    OpenVINO is asked questions whose answers are known first. Where it gives others, torch in
+    fp32 takes over: ``description`` and the log say so.
+
+    Args:
+        engine: ``auto`` is torch where it finds CUDA or MPS, else OpenVINO.
+        precision: of the image encoder; see the engines for ``auto`` and for what else it sets.
+        conversions: the folder where converted checkpoints are kept.
+
+    Raises:
+        OSError: ``conversions`` cannot be written to.
+        ValueError: an unknown engine or precision, one that the processor does not have, or the
+            file is no checkpoint.
+    """
+    if engine not in ("auto", "openvino", "torch"):
+        raise ValueError(f"engine is {engine!r}; it must be auto, openvino or torch")
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise ValueError(f"precision is {precision!r}; it must be auto, fp32, bf16 or fp16")
+    if engine == "torch" or (engine == "auto" and _has_accelerator()):
+        return _load_torch(checkpoint, precision)
+
+    from model.engine_openvino import OpenVINOEngine
+
+    conversion = convert_once(checkpoint, conversions)
+    loaded = OpenVINOEngine(conversion, precision)
+    try:
+        reference.check(loaded, conversion / reference.FILE_NAME)
+    except ValueError as error:
+        logger.error("%s failed its self-check (%s): torch serves", loaded.description, error)
+        fallback = _load_torch(checkpoint, "fp32")
+        fallback.description += f", since {loaded.description} failed its self-check"
+        return fallback
+    loaded.release_memory()  # the questions need more of it than clicks do
+    return loaded
+
+
+def _load_torch(checkpoint: Checkpoint, precision: Precision) -> Engine:
+    from model.engine_torch import TorchEngine
+
+    engine = TorchEngine(checkpoint.path, precision)
+    reference.warm_up(engine)
+    return engine
+
+
+def _has_accelerator() -> bool:
+    is_apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    if not is_apple and not any(device.exists() for device in _ACCELERATOR_DEVICES):
+        return False
+
+    from model.engine_torch import best_device
+
+    return best_device() != "cpu"

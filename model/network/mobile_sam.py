@@ -1,0 +1,101 @@
+"""MobileSAM: the three networks joined, and every constant of the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.network.image_encoder import ImageEncoder
+from model.network.mask_decoder import MaskDecoder
+from model.network.prompt_encoder import PromptEncoder
+
+# ImageNet statistics on the 0..255 scale, as SAM uses them (RGB).
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class MobileSAMConfig:
+    """Sizes of the network. The defaults are those of the published MobileSAM."""
+
+    image_size: int = 1024  # side S of the square input frame, pixels
+    encoder_widths: tuple[int, ...] = (64, 128, 160, 320)
+    encoder_depths: tuple[int, ...] = (2, 2, 6, 2)
+    encoder_heads: tuple[int, ...] = (2, 4, 5, 10)
+    embedding_width: int = 256
+    mask_prompt_width: int = 16
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_width: int = 2048
+    iou_head_width: int = 256
+
+
+class MobileSAM(nn.Module):
+    """Image encoder, prompt encoder and mask decoder.
+
+    Attributes carry the names of the published checkpoint's prefixes.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: MobileSAMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(
+            config.encoder_widths,
+            config.encoder_depths,
+            config.encoder_heads,
+            config.embedding_width,
+        )
+        self.prompt_encoder = PromptEncoder(
+            config.image_size, config.embedding_width, config.mask_prompt_width
+        )
+        self.mask_decoder = MaskDecoder(
+            config.embedding_width,
+            config.decoder_depth,
+            config.decoder_heads,
+            config.decoder_mlp_width,
+            config.iou_head_width,
+        )
+        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+            self.register_buffer(name, torch.tensor(values).reshape(3, 1, 1), persistent=False)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Normalise and pad.
+
+        Args:
+            images: B x 3 x h x w, RGB, 0 to 255, any dtype; h and w at most S.
+
+        Returns:
+            B x 3 x S x S float; zeros below and to the right of the image.
+        """
+        height, width = images.shape[-2:]
+        normalised = (images - self.pixel_mean) / self.pixel_std
+        size = self.config.image_size
+        return F.pad(normalised, (0, size - width, 0, size - height))
+
+    def decode(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_inputs: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Prompts to masks: prompt encoder, then mask decoder.
+
+        Shapes as ``PromptEncoder.forward`` and ``MaskDecoder.forward`` document them.
+
+        Returns:
+            low_res_masks, B x 4 x S/4 x S/4 logits, and iou_predictions, B x 4.
+        """
+        sparse_embeddings, dense_embeddings = self.prompt_encoder(
+            point_coords, point_labels, mask_inputs
+        )
+        masks: tuple[Tensor, Tensor] = self.mask_decoder(
+            image_embeddings, self.prompt_encoder.image_pe(), sparse_embeddings, dense_embeddings
+        )
+        return masks

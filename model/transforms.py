@@ -1,0 +1,104 @@
+"""Between the original image and the input frame: the only place that knows its size.
+
+The image is scaled so that its longest side is ``image_size`` (S, 1024 for MobileSAM) and stands
+at the top left of an S x S square. As SAM's ResizeLongestSide and postprocess_masks do
+(segment_anything/utils/transforms.py and modeling/sam.py, Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+def input_size(original_size: tuple[int, int], image_size: int) -> tuple[int, int]:
+    """(H, W) of an image of ``original_size`` (H, W) in the input frame, at least 1 x 1."""
+    scale = image_size / max(original_size)
+    height, width = (max(1, int(side * scale + 0.5)) for side in original_size)
+    return height, width
+
+
+def resize_image(image: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.uint8]:
+    """Scale an image to the input frame.
+
+    Args:
+        image: H x W x 3 uint8 RGB.
+        image_size: S.
+
+    Returns:
+        h x w x 3 uint8 RGB, its longest side S; antialiased bilinear.
+    """
+    height, width = input_size((image.shape[0], image.shape[1]), image_size)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def points_to_input_frame(
+    point_coords: npt.NDArray[np.float32], original_size: tuple[int, int], image_size: int
+) -> npt.NDArray[np.float32]:
+    """Scale points, ... x 2 (x, y), from original pixels to pixels of the input frame."""
+    original_height, original_width = original_size
+    height, width = input_size(original_size, image_size)
+    scale = np.array([width / original_width, height / original_height], dtype=np.float32)
+    return point_coords * scale
+
+
+def upsample_mask(
+    low_res_mask: npt.NDArray[np.float32], original_size: tuple[int, int], image_size: int
+) -> npt.NDArray[np.bool_]:
+    """Bring a low-resolution mask to the original image.
+
+    SAM does it in two bilinear steps: to the input frame, and without the padding to the original
+    size. So does this, but the second one only around what is positive in the frame, for nothing
+    else can become positive: large images hold small objects.
+
+    Args:
+        low_res_mask: S/4 x S/4 logits over the padded input frame.
+        original_size: (H, W).
+        image_size: S.
+
+    Returns:
+        H x W, True where the bilinearly upsampled logit is positive.
+    """
+    mask = np.zeros(original_size, dtype=np.bool_)
+    height, width = input_size(original_size, image_size)
+    frame = cv2.resize(low_res_mask, (image_size, image_size), interpolation=cv2.INTER_LINEAR)
+    frame = frame[:height, :width]
+    positive = frame > 0
+    if not positive.any():
+        return mask
+    frame_rows, mask_rows = _cut(positive, 0, original_size)
+    frame_columns, mask_columns = _cut(positive, 1, original_size)
+    part = mask[mask_rows, mask_columns]
+    logits = cv2.resize(
+        np.ascontiguousarray(frame[frame_rows, frame_columns]),
+        (part.shape[1], part.shape[0]),
+        interpolation=cv2.INTER_LINEAR,
+    )
+    np.greater(logits, 0, out=part)
+    return mask
+
+
+def _cut(
+    positive: npt.NDArray[np.bool_], axis: int, original_size: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Where rows (axis 0) or columns (1) can be cut out around the positive without moving any.
+
+    That is where a border between pixels of the frame is one in the original too: at every 32nd
+    of 768 for 3000. Sides without a common divisor are not cut.
+
+    Returns:
+        The slice of the frame, and the same of the original.
+    """
+    side, original_side = positive.shape[axis], original_size[axis]
+    steps = math.gcd(side, original_side)
+    step, original_step = side // steps, original_side // steps
+    indices = np.flatnonzero(positive.any(axis=1 - axis))
+    # One more on either side: a pixel reaches half of one beyond its border.
+    first = max(0, int(indices[0]) - 1) // step
+    last = min(steps, (int(indices[-1]) + 1) // step + 1)
+    return slice(step * first, step * last), slice(original_step * first, original_step * last)

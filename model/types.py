@@ -1,0 +1,138 @@
+"""The values that pass between the rooms, and the coordinate frames they live in.
+
+| frame          | unit and order                | who converts                      |
+|----------------|-------------------------------|-----------------------------------|
+| Label Studio   | percent of the image, x and y | ``backend/regions.py``            |
+| original image | pixels; points (x, y),        | the frame of every value below    |
+|                | sizes (H, W)                  |                                   |
+| input frame    | pixels of the S x S square    | ``model/transforms.py``           |
+|                | the network sees, S = 1024    |                                   |
+| token grid     | S/16 x S/16, embeddings       | the network                       |
+| low-res masks  | S/4 x S/4, logits             | ``model/transforms.py``           |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FOREGROUND = 1
+BACKGROUND = 0
+BOX_TOP_LEFT = 2
+BOX_BOTTOM_RIGHT = 3
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class ImageEmbedding:
+    """What the image encoder makes of one image.
+
+    Attributes:
+        features: 1 x C x S/16 x S/16.
+        original_size: (H, W) of the image, pixels.
+    """
+
+    features: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    original_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Where one object is: points, a box, both; perhaps an earlier mask of it.
+
+    Attributes:
+        point_coords: N x 2, (x, y) in pixels of the original image.
+        point_labels: N, 1 foreground, 0 background, 2 box top-left, 3 box bottom-right,
+            -1 padding.
+        mask_input: S/4 x S/4 logits, the ``low_res_mask`` of an earlier prediction, or None.
+
+    Raises:
+        ValueError: no points, shapes that do not match, an unknown label, a coordinate that is
+            not finite, or half a box.
+    """
+
+    point_coords: npt.NDArray[np.float32]
+    point_labels: npt.NDArray[np.int64]
+    mask_input: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        coords, labels = self.point_coords, self.point_labels
+        if coords.ndim != 2 or coords.shape[1] != 2 or labels.shape != coords.shape[:1]:
+            raise ValueError(
+                "point_coords must be N x 2 and point_labels N,"
+                f" not {coords.shape} and {labels.shape}"
+            )
+        if not len(labels):
+            raise ValueError("a prompt needs at least one point or a box")
+        if not np.isfinite(coords).all():
+            raise ValueError("point_coords must be finite numbers")
+        if labels.min() < PADDING or labels.max() > BOX_BOTTOM_RIGHT:
+            raise ValueError(f"point_labels must be -1, 0, 1, 2 or 3, not {labels.tolist()}")
+        top_left, bottom_right = (
+            np.count_nonzero(labels == corner) for corner in (BOX_TOP_LEFT, BOX_BOTTOM_RIGHT)
+        )
+        if top_left != bottom_right or top_left > 1:
+            raise ValueError("a prompt holds at most one box, with both of its corners")
+
+    @classmethod
+    def from_points(
+        cls,
+        points: Sequence[tuple[float, float]],
+        labels: Sequence[int] | None = None,
+        box: tuple[float, float, float, float] | None = None,
+    ) -> Prompt:
+        """A prompt of points, with or without a box.
+
+        Args:
+            points: (x, y) in pixels of the original image.
+            labels: 1 foreground or 0 background for each point; all foreground when None.
+            box: (x0, y0, x1, y1), two opposite corners in any order.
+        """
+        coords = list(points)
+        point_labels = [FOREGROUND] * len(coords) if labels is None else list(labels)
+        if box is not None:
+            x0, y0, x1, y1 = box
+            coords += [(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))]
+            point_labels += [BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]
+        return cls(
+            np.array(coords, dtype=np.float32).reshape(-1, 2),
+            np.array(point_labels, dtype=np.int64),
+        )
+
+    @classmethod
+    def from_box(cls, box: tuple[float, float, float, float]) -> Prompt:
+        """A prompt of one box, (x0, y0, x1, y1): two opposite corners in any order."""
+        return cls.from_points([], box=box)
+
+    def first(self, count: int) -> Prompt:
+        """The same prompt as it was when it had ``count`` points."""
+        return Prompt(self.point_coords[:count], self.point_labels[:count], self.mask_input)
+
+    @property
+    def has_box(self) -> bool:
+        """Whether box corners are among the points."""
+        return bool((self.point_labels == BOX_TOP_LEFT).any())
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """One positive click and nothing else may mean the whole, a part or a part of that."""
+        real = self.point_labels[self.point_labels != PADDING]
+        return real.tolist() == [FOREGROUND] and self.mask_input is None
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """One mask of one object.
+
+    Attributes:
+        mask: H x W, True on the object, at the size of the original image.
+        low_res_mask: S/4 x S/4 logits in the input frame; positive on the object.
+        iou_prediction: the IoU with the true mask that the network expects, about 0 to 1.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    low_res_mask: npt.NDArray[np.float32]
+    iou_prediction: float

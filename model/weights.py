@@ -1,0 +1,147 @@
+"""The checkpoint file: which one, from where, and is it what it claims to be.
+
+The published mobile_sam.pt is preferred. Where it cannot be had, the built-in checkpoint stands
+in: smaller, trained by ``training/``, for trying out and for tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PUBLISHED_URL = (
+    "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
+    "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt"
+)
+PUBLISHED_SHA256 = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
+PUBLISHED_NAME = "mobile_sam.pt"
+BUILTIN_PATH = Path(__file__).with_name("mobile_sam_builtin.safetensors")
+DEFAULT_MODEL_DIR = Path("~/.cache/mobile-sam").expanduser()
+
+_CONNECT_TIMEOUT_S = 5.0
+_READ_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file that exists.
+
+    Attributes:
+        path: where it lies.
+        fingerprint: SHA-256 of its content, hexadecimal. Embeddings of different fingerprints
+            never mix.
+        model_version: what Label Studio shows: ``mobile-sam`` for the published file,
+            ``mobile-sam-builtin`` for the built-in one, ``mobile-sam-<fingerprint>`` for others.
+    """
+
+    path: Path
+    fingerprint: str
+    model_version: str
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether this is the small stand-in and not MobileSAM's own weights."""
+        return self.path == BUILTIN_PATH
+
+
+def identify(path: Path) -> Checkpoint:
+    """Fingerprint a checkpoint file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint file {path}")
+    fingerprint = _sha256(path)
+    if fingerprint == PUBLISHED_SHA256:
+        version = "mobile-sam"
+    elif path == BUILTIN_PATH:
+        version = "mobile-sam-builtin"
+    else:
+        version = f"mobile-sam-{fingerprint[:8]}"
+    return Checkpoint(path, fingerprint, version)
+
+
+def find(checkpoint: Path | None, model_dir: Path) -> Checkpoint:
+    """Choose the checkpoint, without touching the network.
+
+    Args:
+        checkpoint: the one that was asked for; it or nothing.
+        model_dir: where :func:`download` puts the published one. Without one there, the built-in
+            checkpoint is chosen.
+
+    Raises:
+        FileNotFoundError: the one that was asked for is not there.
+        ValueError: the file in ``model_dir`` is not the published one.
+    """
+    if checkpoint is not None:
+        return identify(checkpoint)
+    cached = model_dir / PUBLISHED_NAME
+    if not cached.exists():
+        return identify(BUILTIN_PATH)
+    found = identify(cached)
+    if found.fingerprint != PUBLISHED_SHA256:
+        raise ValueError(
+            f"{cached} is not the published mobile_sam.pt (SHA-256 {found.fingerprint[:12]}...,"
+            f" expected {PUBLISHED_SHA256[:12]}...): remove it to download it again, or set"
+            " MOBILESAM_CHECKPOINT to use it as it is"
+        )
+    return found
+
+
+def download(
+    model_dir: Path, url: str = PUBLISHED_URL, expected_sha256: str = PUBLISHED_SHA256
+) -> Path:
+    """Download the published checkpoint into ``model_dir``, unless it is there.
+
+    Shows a progress bar. The file appears under its name only when it is complete and verified.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OSError: the server cannot be reached, answers with an error or breaks off, or the file
+            cannot be written.
+        ValueError: what came is not the published file.
+    """
+    import httpx
+    from tqdm import tqdm
+
+    target = model_dir / PUBLISHED_NAME
+    if target.exists():
+        return target
+    model_dir.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=model_dir, prefix=f"{PUBLISHED_NAME}.")
+    timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+    try:
+        with (
+            os.fdopen(handle, "wb") as file,
+            httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response,
+        ):
+            response.raise_for_status()
+            total = int(response.headers.get("content-length", 0)) or None
+            with tqdm(total=total, unit="B", unit_scale=True, desc=PUBLISHED_NAME) as progress:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+                    progress.update(len(chunk))
+        found = _sha256(Path(partial))
+        if found != expected_sha256:
+            raise ValueError(
+                f"{url} sent something else than mobile_sam.pt (SHA-256 {found[:12]}...,"
+                f" expected {expected_sha256[:12]}...)"
+            )
+        os.chmod(partial, 0o644)  # mkstemp's 0600 would hide the file from other users
+        os.replace(partial, target)
+    except httpx.HTTPError as error:
+        raise OSError(f"{url} cannot be downloaded: {error}") from error
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,209 @@
+"""doctor, run as an operator runs it, against a Label Studio that has one fault or another."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.weights import BUILTIN_PATH
+
+ROOT = Path(__file__).parents[2]
+CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+URL = "http://backend:9090"
+
+
+def answers() -> dict[str, Any]:
+    """What a Label Studio that is in order answers."""
+    return {
+        "/api/version/": {"release": "1.23.2"},
+        "/api/current-user/whoami": {"email": "a@example.com"},
+        "/api/projects/1/": {"id": 1, "title": "Cars", "label_config": CONFIG},
+        "/api/ml": [{"id": 1, "url": URL, "state": "CO", "is_interactive": True}],
+        "/api/webhooks/": [{"url": f"{URL}/webhook", "is_active": True}],
+        "/api/tasks/": {"tasks": [{"id": 7, "data": {"image": "/data/upload/1/a.png"}}]},
+    }
+
+
+class LabelStudio:
+    """Answers by path, with the token only; files come from ``image``."""
+
+    def __init__(self) -> None:
+        self.answers = answers()
+        self.token = TOKEN
+        self.image = b""
+        studio = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                if path.startswith("/data/"):
+                    content = studio.image
+                else:
+                    content = json.dumps(studio.answers.get(path)).encode()
+                is_open = path == "/api/version/"
+                known = is_open or self.headers.get("Authorization") == f"Token {studio.token}"
+                found = path.startswith("/data/") or path in studio.answers
+                self.send_response((200 if found else 404) if known else 401)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def studio(image_host: str) -> Iterator[LabelStudio]:
+    import httpx
+
+    server = LabelStudio()
+    server.image = httpx.get(f"{image_host}/data/upload/1/a244aff6-upload.png").content
+    yield server
+    server.close()
+
+
+def run(tmp_path: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, list[str]]]:
+    """The exit status, and [verdict, sentence] of each check."""
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "doctor", *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,  # noqa: TID251
+            "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH),
+            "CACHE_DIR": str(tmp_path / "cache"),
+            "CACHE_DISK_GB": "1",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [len(line) for line in lines] == [3] * 13, done.stdout + done.stderr
+    return done.returncode, {name: [verdict, sentence] for verdict, name, sentence in lines}
+
+
+def check(found: dict[str, list[str]], expected: dict[str, tuple[str, str]]) -> None:
+    for name, (verdict, sentence) in expected.items():
+        assert found[name][0] == verdict, found[name]
+        assert sentence in found[name][1]
+
+
+def test_everything_in_order(studio: LabelStudio, tmp_path: Path) -> None:
+    status, found = run(
+        tmp_path, "--project", "1", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=TOKEN
+    )
+    assert status == 0, found
+    check(
+        found,
+        {
+            "weights": ("warn", "good for trying out only"),
+            "engine": ("ok", "a click"),
+            "cache folder": ("ok", "up to 1 GiB"),
+            "redis": ("skip", "REDIS_URL is not set"),
+            "label studio": ("ok", "Label Studio 1.23.2 at"),
+            "token": ("ok", "the legacy token in LABEL_STUDIO_API_KEY is accepted, as a@example"),
+            "project": ("ok", '1, "Cars"'),
+            "registered": ("ok", URL),
+            "reached from label studio": ("ok", URL),
+            "interactive": ("ok", ""),
+            "webhook": ("ok", ""),
+            "labeling config": ("ok", "smart tags on image"),
+            "one task": ("ok", "task 7, 1200 x 800: fetched in"),
+        },
+    )
+    assert list(found) == [
+        "weights", "engine", "cache folder", "redis", "label studio", "token", "project",
+        "registered", "reached from label studio", "interactive", "webhook", "labeling config",
+        "one task",
+    ]  # fmt: skip
+
+
+def test_label_studio_is_elsewhere(tmp_path: Path) -> None:
+    status, found = run(
+        tmp_path,
+        "--project",
+        "1",
+        LABEL_STUDIO_URL="http://127.0.0.2:9",
+        REDIS_URL="redis://127.0.0.1:9",
+        CACHE_DIR="/dev/null/cache",
+    )
+    assert status == 1
+    check(
+        found,
+        {
+            "cache folder": ("FAIL", "set CACHE_DIR to a folder"),
+            "redis": ("FAIL", "start it, or correct the address"),
+            "label studio": ("FAIL", "Is LABEL_STUDIO_URL where it is reached from here"),
+            "token": ("skip", "Label Studio is not reached"),
+            "one task": ("skip", "no project is found"),
+        },
+    )
+
+
+def test_the_token_is_wrong(studio: LabelStudio, tmp_path: Path) -> None:
+    status, found = run(
+        tmp_path, "--project", "1", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY="wrong"
+    )
+    assert status == 1
+    check(
+        found,
+        {
+            "label studio": ("ok", ""),
+            "token": ("FAIL", "the legacy token in LABEL_STUDIO_API_KEY (401): create a personal"),
+        },
+    )
+
+
+def test_the_project_has_its_faults(studio: LabelStudio, tmp_path: Path) -> None:
+    studio.answers["/api/ml"][0].update(state="ER", is_interactive=False, error_message="a\nb")
+    studio.answers["/api/webhooks/"] = []
+    studio.answers["/api/projects/1/"]["label_config"] = CONFIG.replace(' smart="false"', "")
+    studio.image = b"<html>log in"
+    status, found = run(
+        tmp_path, "--project", "1", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=TOKEN
+    )
+    assert status == 1
+    check(
+        found,
+        {
+            "reached from label studio": ("FAIL", "does not reach http://backend:9090"),
+            "interactive": ("FAIL", "switch Interactive preannotations on"),
+            "webhook": ("warn", "no active webhook to http://backend:9090/webhook"),
+            "labeling config": ("FAIL", 'smart="false" on <BrushLabels name="brush">'),
+            "one task": ("FAIL", "a web page or an SVG came"),
+        },
+    )
+
+
+def test_no_backend_and_no_such_project(studio: LabelStudio, tmp_path: Path) -> None:
+    studio.answers["/api/ml"] = []
+    keys = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": TOKEN}
+    status, found = run(tmp_path, "--project", "1", **keys)
+    assert status == 1
+    check(
+        found,
+        {
+            "registered": ("FAIL", "add this one's URL in project Settings > Model"),
+            "interactive": ("skip", "no backend is registered"),
+        },
+    )
+    status, found = run(tmp_path, "--project", "2", **keys)
+    assert status == 1
+    check(found, {"project": ("FAIL", "has no /api/projects/2/")})

@@ -1,0 +1,61 @@
+"""The log has causes and mends, no tracebacks; the last problems are there for everybody."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from backend.log import OneLine, Problems
+
+
+def record(message: str, error: Exception | None = None) -> logging.LogRecord:
+    raised = None
+    if error is not None:
+        try:
+            raise error
+        except Exception as caught:
+            raised = (type(caught), caught, caught.__traceback__)
+    return logging.LogRecord("backend.x", logging.ERROR, __file__, 1, message, None, raised)
+
+
+def test_an_exception_is_its_kind_and_its_place() -> None:
+    line = OneLine().format(record("it failed", ValueError("someone's secret\nand more")))
+    assert "ERROR" in line
+    assert "it failed: ValueError in test_log.py:" in line
+    assert "secret" not in line
+    assert "Traceback" not in line
+    assert "\n" not in line
+
+
+def test_workers_share_their_problems(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "problems.json"
+    one, other = Problems(path), Problems(path)
+    one.emit(record("first"))
+    other.emit(record("second"))
+    one.emit(record("first"))
+    for problems in (one, other, Problems(path)):
+        assert [(p.sentence, p.count) for p in problems.last()] == [("first", 2), ("second", 1)]
+
+
+def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
+    problems = Problems(tmp_path / "problems.json")
+    for number in range(60):
+        problems.emit(record(f"problem {number}"))
+    assert len(problems.last()) == 50
+    assert problems.last()[0].sentence == "problem 59"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '[{"a": 1}]'])
+def test_a_damaged_file_is_replaced(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "problems.json"
+    path.write_text(content)
+    problems = Problems(path)
+    assert problems.last() == []
+    problems.emit(record("new"))
+    assert [p.sentence for p in Problems(path).last()] == ["new"]
+
+
+def test_a_folder_that_cannot_be_written_leaves_them_in_memory() -> None:
+    problems = Problems(Path("/dev/null/problems.json"))
+    problems.emit(record("first"))
+    assert [p.sentence for p in problems.last()] == ["first"]

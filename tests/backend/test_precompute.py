@@ -1,0 +1,177 @@
+"""`python -m backend precompute`: what it embeds needs no encoding at the first click."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.weights import BUILTIN_PATH
+
+ROOT = Path(__file__).parents[2]
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="tag" toName="image"><Label value="Object"/></BrushLabels>'
+    '<KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/>'
+    "</KeyPointLabels></View>"
+)
+
+
+def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH), **settings}  # noqa: TID251
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images, one of them in a folder below, and a file that only claims to be one."""
+    folder = tmp_path / "images"
+    (folder / "below").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("one.png", "two.jpg", "below/three.png"):
+        small = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+        small.resize((320, 240), Image.Resampling.NEAREST).save(folder / name)
+    (folder / "broken.png").write_bytes(b"\x89PNG but no more")
+    return folder
+
+
+def click(url: str) -> dict:
+    region = {
+        "type": "keypointlabels",
+        "from_name": "point",
+        "to_name": "image",
+        "original_width": 320,
+        "original_height": 240,
+        "is_positive": True,
+        "value": {"x": 40, "y": 40, "width": 1, "keypointlabels": ["Object"]},
+    }
+    return {
+        "tasks": [{"id": 1, "data": {"image": url}}],
+        "label_config": CONFIG,
+        "params": {"context": {"result": [region]}},
+    }
+
+
+def assert_known(backend, *urls: str) -> None:
+    for url in urls:
+        response = backend.client.post("/predict", json=click(url))
+        assert response.status_code == 200
+        assert response.json()["results"][0]["result"], backend.log[-2000:]
+    assert backend.count("mobilesam_encodes_total") == 0
+
+
+def test_a_folder(folder: Path, start_backend, serve: Callable[[Path], str]) -> None:
+    url = serve(folder)
+    cache = folder.parent / "cache"
+    command = ("backend", "precompute", "--folder", str(folder), "--url-prefix", f"{url}/")
+    first = run(*command, CACHE_DIR=str(cache))
+    assert first.returncode == 1
+    assert "broken.png: the 16 bytes that came are no image of a kind" in first.stderr
+    assert "1 failed" in first.stderr
+    kept = {path: path.stat().st_mtime_ns for path in cache.glob("??/*.safetensors")}
+    assert len(kept) == 3
+
+    (folder / "broken.png").unlink()
+    again = run(*command, CACHE_DIR=str(cache))
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in cache.glob("??/*.safetensors")} == kept
+
+    backend = start_backend(LABEL_STUDIO_URL=url, CACHE_DIR=str(cache))
+    assert_known(backend, *(f"{url}/{name}" for name in ("one.png", "two.jpg", "below/three.png")))
+
+
+def test_tasks_on_workers_of_several_hosts(
+    folder: Path, start_backend, serve: Callable[[Path], str], redis_server: tuple
+) -> None:
+    _, redis_url = redis_server
+    url = serve(folder)
+    names = ["one.png", "two.jpg", "below/three.png", "broken.png", "gone.png"]
+    tasks = [{"id": i, "data": {"image": f"{url}/{name}"}} for i, name in enumerate(names)]
+    (folder.parent / "tasks.json").write_text(json.dumps([*tasks, {"id": 9, "data": {}}]))
+    (folder.parent / "config.xml").write_text(CONFIG)
+
+    def settings(host: str) -> dict[str, str]:
+        return {
+            "REDIS_URL": redis_url,
+            "CACHE_DIR": str(folder.parent / host),
+            "LABEL_STUDIO_URL": url,
+        }
+
+    workers = [
+        subprocess.Popen(
+            [str(Path(sys.executable).with_name("rq")), "worker", "--url", redis_url, "mobile-sam"],
+            cwd=ROOT,
+            env={
+                **os.environ,  # noqa: TID251
+                "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH),
+                **settings(host),
+            },
+            stderr=subprocess.DEVNULL,
+        )
+        for host in ("first", "second")
+    ]
+    done = run(
+        "backend",
+        *("precompute", "--tasks", str(folder.parent / "tasks.json")),
+        *("--config", str(folder.parent / "config.xml"), "--queue"),
+        **settings("asking"),
+    )
+    for worker in workers:
+        worker.terminate()
+        worker.wait(30)
+
+    assert done.returncode == 1
+    assert "task 3: the 16 bytes that came are no image" in done.stderr
+    assert "task 4: " in done.stderr and "gone.png answered 404" in done.stderr
+    assert "task 9: the task's data has no image URL" in done.stderr
+    assert "3 failed" in done.stderr
+    backend = start_backend(**settings("serving"))
+    assert_known(backend, *(task["data"]["image"] for task in tasks[:3]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "sentence"),
+    [
+        pytest.param(["--project", "1"], {}, "--project needs LABEL_STUDIO_URL", id="no-url"),
+        pytest.param(["--tasks", "gone.json"], {}, "--tasks needs --config", id="no-config"),
+        pytest.param(["--folder", "/gone"], {}, "--folder needs --url-prefix", id="no-prefix"),
+        pytest.param(
+            ["--folder", "gone", "--url-prefix", "/"], {}, "no folder gone", id="no-folder"
+        ),
+        pytest.param(
+            ["--project", "1"],
+            {"LABEL_STUDIO_URL": "http://127.0.0.1:9"},
+            "Label Studio did not answer: http://127.0.0.1:9/",
+            id="nobody-there",
+        ),
+        pytest.param(
+            ["--folder", ".", "--url-prefix", "/", "--queue"], {}, "--queue needs", id="no-redis"
+        ),
+        pytest.param(
+            ["--folder", ".", "--url-prefix", "/"],
+            {"CACHE_DISK_GB": "0"},
+            "nothing would be kept",
+            id="nowhere-to-keep",
+        ),
+    ],
+)
+def test_what_cannot_be_done_says_why(
+    arguments: list[str], settings: dict[str, str], sentence: str
+) -> None:
+    done = run("backend", "precompute", *arguments, **settings)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

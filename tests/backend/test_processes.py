@@ -1,0 +1,232 @@
+"""Encode once: over threads, workers, restarts, hosts and accidents. Real processes throughout."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+Recorded = Callable[[str], dict]
+
+
+def click(backend, recorded: Recorded, name: str = "click_positive") -> dict:
+    response = backend.client.post("/predict", json=recorded(name)["json"])
+    assert response.status_code == 200
+    (prediction,) = response.json()["results"]
+    assert prediction["result"], backend.log[-2000:]
+    return prediction
+
+
+def mask(prediction: dict) -> list[int]:
+    return prediction["result"][0]["value"]["rle"]
+
+
+def test_simultaneous_first_clicks_encode_once(
+    start_backend, image_host: str, recorded: Recorded
+) -> None:
+    backend = start_backend(LABEL_STUDIO_URL=image_host, WORKERS="2", THREADS="4")
+    with ThreadPoolExecutor(16) as pool:
+        predictions = list(pool.map(lambda _: click(backend, recorded), range(16)))
+    assert backend.count("mobilesam_encodes_total") == 1
+    assert len({tuple(mask(prediction)) for prediction in predictions}) == 1
+
+
+def test_after_a_restart_nothing_is_encoded_again(
+    start_backend, image_host: str, recorded: Recorded, tmp_path: Path
+) -> None:
+    settings = {"LABEL_STUDIO_URL": image_host, "CACHE_DIR": str(tmp_path / "cache")}
+    first = start_backend(**settings)
+    before = click(first, recorded)
+    first.stop()
+
+    again = start_backend(**settings)
+    assert mask(click(again, recorded)) == mask(before)
+    assert again.count("mobilesam_encodes_total") == 0
+
+
+def test_a_damaged_file_is_encoded_again(
+    start_backend, image_host: str, recorded: Recorded, tmp_path: Path
+) -> None:
+    settings = {"LABEL_STUDIO_URL": image_host, "CACHE_DIR": str(tmp_path / "cache")}
+    first = start_backend(**settings)
+    before = click(first, recorded)
+    first.stop()
+    paths = list((tmp_path / "cache").glob("??/*.safetensors"))  # of the image, and of a tile
+    for path in paths:
+        path.write_bytes(os.urandom(path.stat().st_size))
+
+    again = start_backend(**settings)
+    assert mask(click(again, recorded)) == mask(before)
+    assert again.count("mobilesam_encodes_total") == 1
+    for path in paths:
+        assert f"{path} is removed: damaged or foreign" in again.log
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_once_and_serving_goes_on(
+    start_backend, recorded: Recorded, tiny_disk: Path
+) -> None:
+    backend = start_backend(CACHE_DIR=str(tiny_disk))
+    body = recorded("click_positive")["json"]
+    for index in range(30):
+        body["tasks"][0]["data"]["image"] = data_uri(index)
+        (region,) = body["params"]["context"]["result"]
+        region["original_width"], region["original_height"] = 64, 48
+        (prediction,) = backend.client.post("/predict", json=body).json()["results"]
+        assert prediction["model_version"]
+    assert "got no mask" not in backend.log
+    assert backend.log.count("cannot be used, serving goes on without it") == 1
+    assert "No space left on device" in backend.log
+    assert backend.count('mobilesam_tier_failures_total{tier="disk"}') >= 1
+    assert not list(tiny_disk.rglob("*.part"))
+
+
+def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Recorded) -> None:
+    """As long as the cache fills, memory grows by little more than its size; then not at all."""
+    backend = start_backend(CACHE_MEMORY_MB="256", CACHE_DISK_GB="0", LOG_LEVEL="WARNING")
+    body = recorded("click_positive")["json"]
+    body["label_config"] = body["label_config"].replace(
+        "<BrushLabels ", '<BrushLabels model_second_look="false" '
+    )
+    (worker,) = children(backend.process)
+    resident = []
+    for index in range(3000):
+        body["tasks"][0]["data"]["image"] = data_uri(index)
+        (region,) = body["params"]["context"]["result"]
+        region["original_width"], region["original_height"] = 64, 48
+        assert backend.client.post("/predict", json=body).status_code == 200
+        if index % 100 == 99:
+            resident.append(resident_bytes(worker))
+    assert backend.count("mobilesam_encodes_total") == 3000
+    kept = 256 << 20
+    # the allocator adds a third to embeddings as small as the built-in checkpoint's
+    assert max(resident) - resident[0] < 1.5 * kept
+    assert resident[-1] - resident[20] < MARGIN  # 2,000 images fill it
+
+
+MARGIN = 48 << 20
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def data_uri(index: int) -> str:
+    """A picture of 64 x 48, another one for each index."""
+    pixels = np.random.default_rng(index).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((64, 48), Image.Resampling.NEAREST)
+    content = BytesIO()
+    image.save(content, "PNG")
+    return "data:image/png;base64," + b64encode(content.getvalue()).decode()
+
+
+def test_hosts_share_through_redis_and_serve_on_without_it(
+    start_backend, image_host: str, recorded: Recorded, redis_server: tuple
+) -> None:
+    process, url = redis_server
+    one, other = (start_backend(LABEL_STUDIO_URL=image_host, REDIS_URL=url) for _ in range(2))
+    assert mask(click(one, recorded)) == mask(click(other, recorded))
+    assert one.count("mobilesam_encodes_total") == 1
+    assert other.count("mobilesam_encodes_total") == 0
+
+    process.kill()
+    process.wait()
+    click(other, recorded, "click_exif_orientation_6")
+    assert other.count("mobilesam_encodes_total") == 1
+    assert "Redis cannot be used, serving goes on without it" in other.log
+
+
+class SlowImages:
+    """Serves one image; the first request for it never gets an answer."""
+
+    def __init__(self, content: bytes) -> None:
+        self.requests = threading.Semaphore(0)
+        slow = self
+        is_first = threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                first = is_first.acquire(blocking=False)
+                slow.requests.release()
+                if first:
+                    self.rfile.read(1)  # until the client is gone
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    )
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def test_another_worker_takes_over_from_one_that_is_killed(
+    start_backend, image_host: str, recorded: Recorded
+) -> None:
+    content = httpx.get(f"{image_host}/data/upload/1/a244aff6-upload.png").content
+    images = SlowImages(content)
+    backend = start_backend(LABEL_STUDIO_URL=images.url, WORKERS="2", THREADS="1")
+    body = recorded("click_positive")["json"]
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = [pool.submit(backend.client.post, "/predict", json=body)]
+        images.requests.acquire()  # one worker is in the middle of it
+        workers = children(backend.process)
+        busy = next(pid for pid in workers if has_connection(pid, images.url))
+        (other,) = set(workers) - {busy}
+        for _ in range(31):  # a busy worker goes on taking connections: until the other has one
+            answers.append(pool.submit(backend.client.post, "/predict", json=body))
+            if has_connection(other, str(backend.client.base_url), incoming=True):
+                break
+            time.sleep(0.05)
+        os.kill(busy, signal.SIGKILL)
+        assert isinstance(answers[0].exception(), httpx.TransportError)
+        survivors = [answer.result() for answer in answers if answer.exception() is None]
+    assert survivors
+    assert all(survivor.json()["results"][0]["result"] for survivor in survivors)
+    images.server.shutdown()
+    images.server.server_close()
+
+
+def has_connection(pid: int, url: str, *, incoming: bool = False) -> bool:
+    """Whether a process has an open connection to or, incoming, at the port of a loopback URL."""
+    port = f":{int(url.rstrip('/').rpartition(':')[2]):04X}"
+    lines = map(str.split, Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
+    established = [fields for fields in lines if fields[3] == "01"]
+    inodes = {fields[9] for fields in established if fields[1 if incoming else 2].endswith(port)}
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return any(f"socket:[{inode}]" in links for inode in inodes)

@@ -1,0 +1,153 @@
+"""Tokens, files and labeling configs of a real Label Studio."""
+
+import os
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from backend import config_check
+from backend.fetching import Fetcher
+from backend.label_studio import LabelStudio as Connection
+from backend.label_studio import LabelStudioError
+from backend.outgoing import Outgoing
+from demo.backend import ROOT, Backend
+from demo.label_studio import LabelStudio
+from model.weights import BUILTIN_PATH
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.xml"))
+CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
+
+
+def png() -> bytes:
+    content = BytesIO()
+    Image.effect_noise((320, 200), 60).convert("RGB").save(content, "PNG")
+    return content.getvalue()
+
+
+def fetch(url: str, token: str | None, path: str, local_files: Path | None = None) -> bytes:
+    outgoing = Outgoing()
+    connection = Connection(url, token, outgoing)
+    return Fetcher(connection, outgoing, local_files).fetch(path)
+
+
+@pytest.fixture(scope="module")
+def project_id(label_studio: LabelStudio, backend: Backend) -> int:
+    """A connected project of one uploaded image."""
+    project_id = label_studio.create_project("connection", CONFIG)
+    label_studio.upload(project_id, {"picture.png": png()})
+    label_studio.connect(project_id, backend.url)
+    return project_id
+
+
+@pytest.fixture(scope="module")
+def upload(label_studio: LabelStudio, project_id: int) -> str:
+    (task,) = label_studio.tasks(project_id)
+    path: str = task["data"]["image"]
+    return path
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_label_studio_loads_every_example(label_studio: LabelStudio, path: Path) -> None:
+    text = path.read_text()
+    assert label_studio.create_project(path.stem, text)
+    assert config_check.faults(text) == []
+
+
+def test_an_upload_with_a_personal_access_token(label_studio: LabelStudio, upload: str) -> None:
+    assert upload.startswith("/data/upload/")
+    assert fetch(label_studio.url, label_studio.token, upload).startswith(b"\x89PNG")
+    # as a browser on another name of the machine has it: that is not Label Studio's origin
+    elsewhere = label_studio.url.replace("127.0.0.1", "localhost") + upload
+    with pytest.raises(ValueError, match="not on the public internet"):
+        fetch(label_studio.url, label_studio.token, elsewhere)
+
+
+def test_an_upload_with_a_legacy_token(label_studio: LabelStudio, upload: str) -> None:
+    token = label_studio.allow_legacy_tokens()
+    assert fetch(label_studio.url, token, upload).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"),
+    [(None, "without a token"), ("0" * 40, "the legacy token in LABEL_STUDIO_API_KEY")],
+)
+def test_a_refusal_says_what_was_tried(
+    label_studio: LabelStudio, upload: str, token: str | None, sentence: str
+) -> None:
+    with pytest.raises(LabelStudioError, match=sentence):
+        fetch(label_studio.url, token, upload)
+
+
+def test_a_local_file_through_label_studio_and_from_its_folder(label_studio: LabelStudio) -> None:
+    root = label_studio.log_path.parent
+    folder = root / "pictures"
+    folder.mkdir(exist_ok=True)
+    content = png()
+    (folder / "a b.png").write_bytes(content)
+    project_id = label_studio.create_project("local files", CONFIG)
+    label_studio.connect_folder(project_id, folder)
+    url = "/data/local-files/?d=pictures/a b.png"
+    assert fetch(label_studio.url, label_studio.token, url) == content
+    assert fetch(label_studio.url, None, url, local_files=root) == content
+    with pytest.raises(ValueError, match="a local storage that the project has connected"):
+        fetch(label_studio.url, label_studio.token, "/data/local-files/?d=pictures/gone.png")
+
+
+def test_doctor_finds_nothing_to_mend(
+    label_studio: LabelStudio, project_id: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "doctor", "--project", str(project_id)],
+        cwd=ROOT,
+        env={
+            **os.environ,  # noqa: TID251
+            "LABEL_STUDIO_URL": label_studio.url,
+            "LABEL_STUDIO_API_KEY": label_studio.token,
+            "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH),
+            "CACHE_DIR": str(tmp_path),
+            "CACHE_DISK_GB": "1",
+        },
+        capture_output=True,
+        text=True,
+    )
+    verdicts = {line.split("\t")[1]: line.split("\t")[0] for line in done.stdout.splitlines()}
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verdicts.pop("weights") == "warn"
+    assert verdicts.pop("redis") == "skip"
+    assert set(verdicts.values()) == {"ok"}, done.stdout
+    assert "the personal access token in LABEL_STUDIO_API_KEY is accepted" in done.stdout
+
+
+def test_a_click_brings_a_mask_and_the_status_page_counts_it(
+    label_studio: LabelStudio, backend: Backend, project_id: int
+) -> None:
+    assert httpx.get(f"{backend.url}/ready").json()["status"] == "READY"
+    (task,) = label_studio.tasks(project_id)
+    point = {
+        "id": "p",
+        "type": "keypointlabels",
+        "from_name": "point",
+        "to_name": "image",
+        "original_width": 320,
+        "original_height": 200,
+        "image_rotation": 0,
+        "is_positive": True,
+        "value": {"x": 50, "y": 50, "width": 1, "keypointlabels": ["Object"]},
+    }
+    body = {
+        "tasks": [task],
+        "project": f"{project_id}.1",
+        "label_config": CONFIG,
+        "params": {"context": {"result": [point]}},
+    }
+    (prediction,) = httpx.post(f"{backend.url}/predict", json=body).json()["results"]
+    assert prediction["model_version"] == "mobile-sam-builtin"
+    page = httpx.get(f"{backend.url}/status").text
+    assert "mobile-sam-builtin" in page
+    assert label_studio.token not in page
+    assert label_studio.token not in backend.log

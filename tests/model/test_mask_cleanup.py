@@ -1,0 +1,173 @@
+"""A mask after its clicks: every one honoured, no specks, no pinholes, nothing real lost."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from model import Prompt
+from model.mask_cleanup import clean_up
+
+
+def boxes(*corners: tuple[int, int, int, int], size: tuple[int, int] = (300, 400)) -> np.ndarray:
+    """Rectangles (x0, y0, x1, y1), drawn one over the other: the second erases, and so on."""
+    mask = np.zeros(size, dtype=bool)
+    for x0, y0, x1, y1 in corners:
+        mask[y0:y1, x0:x1] ^= True
+    return mask
+
+
+OBJECT = (50, 50, 250, 250)  # 40,000 pixels; 2 % of it are 800, 16 cells of the grid are 39
+HOLE = (100, 100, 140, 140)
+PART = (300, 50, 330, 80)
+
+
+@pytest.mark.parametrize(
+    ("given_", "points", "labels", "expected"),
+    [
+        pytest.param([OBJECT], [(60, 60)], [1], [OBJECT], id="nothing-to-do"),
+        pytest.param([OBJECT, PART], [(60, 60)], [1], [OBJECT, PART], id="a-real-part-stays"),
+        pytest.param([OBJECT, HOLE], [(60, 60)], [1], [OBJECT, HOLE], id="a-real-hole-stays"),
+        pytest.param([OBJECT, (300, 50, 304, 54)], [(60, 60)], [1], [OBJECT], id="a-speck-goes"),
+        pytest.param(
+            [OBJECT, (300, 50, 304, 54)],
+            [(60, 60), (301, 51)],
+            [1, 1],
+            [OBJECT, (300, 50, 304, 54)],
+            id="a-speck-that-was-clicked-stays",
+        ),
+        pytest.param(
+            [OBJECT, (100, 100, 104, 104)], [(60, 60)], [1], [OBJECT], id="a-pinhole-is-filled"
+        ),
+        pytest.param(
+            [OBJECT, (100, 100, 104, 104)],
+            [(60, 60), (101, 101)],
+            [1, 0],
+            [OBJECT, (100, 100, 104, 104)],
+            id="a-pinhole-that-was-clicked-stays",
+        ),
+        pytest.param(
+            [OBJECT, PART], [(60, 60), (310, 60)], [1, 0], [OBJECT], id="a-part-with-minus-goes"
+        ),
+        pytest.param(
+            [OBJECT, HOLE], [(60, 60), (120, 120)], [1, 1], [OBJECT], id="a-hole-with-plus-closes"
+        ),
+        pytest.param(
+            [(10, 10, 16, 16), (20, 10, 22, 12)],
+            [(11, 11)],
+            [1],
+            [(10, 10, 16, 16), (20, 10, 22, 12)],
+            id="a-small-object-keeps-its-small-parts",
+        ),
+        pytest.param(
+            [(0, 0, 400, 300), (0, 100, 3, 103)],
+            [(200, 200)],
+            [1],
+            [(0, 0, 400, 300), (0, 100, 3, 103)],
+            id="a-notch-at-the-border-is-no-pinhole",
+        ),
+    ],
+)
+def test_parts_and_holes(
+    given_: list[tuple[int, int, int, int]],
+    points: list[tuple[float, float]],
+    labels: list[int],
+    expected: list[tuple[int, int, int, int]],
+) -> None:
+    cleaned = clean_up(boxes(*given_), Prompt.from_points(points, labels))
+    np.testing.assert_array_equal(cleaned, boxes(*expected))
+
+
+def test_a_minus_in_the_clicked_part_takes_a_disc_only() -> None:
+    mask = boxes(OBJECT)
+    cleaned = clean_up(mask, Prompt.from_points([(60, 60), (150, 150)], [1, 0]))
+    removed = np.argwhere(mask & ~cleaned)
+    assert [150, 150] in removed.tolist()
+    assert np.abs(removed - 150).max() == 4  # a hundredth of the longer side
+    assert not (cleaned & ~mask).any()
+
+
+def test_a_plus_beside_the_mask_takes_a_disc_half_way_to_a_minus() -> None:
+    mask = boxes(OBJECT)
+    cleaned = clean_up(mask, Prompt.from_points([(300, 150), (303, 150)], [1, 0]))
+    assert cleaned[150, 300]
+    assert not cleaned[150, 302:305].any()
+
+
+def test_an_empty_mask_stays_empty() -> None:
+    empty = np.zeros((5, 5), dtype=bool)
+    assert not clean_up(empty, Prompt.from_points([(2, 2)])).any()
+
+
+def test_a_box_is_no_click() -> None:
+    mask = boxes(OBJECT)
+    np.testing.assert_array_equal(clean_up(mask, Prompt.from_box((0, 0, 399, 299))), mask)
+
+
+def test_a_minus_in_the_object_of_a_box_takes_a_disc_only() -> None:
+    """It would take all of it where it has to be in a part with a plus to be told apart."""
+    mask = boxes(OBJECT, (300, 50, 340, 90))
+    prompt = Prompt.from_points([(150, 150), (320, 70)], [0, 0], (0, 0, 399, 299))
+    cleaned = clean_up(mask, prompt)
+    assert not cleaned[150, 150]
+    assert not cleaned[50:90, 300:340].any()
+    assert np.count_nonzero(boxes(OBJECT) & ~cleaned) < 80
+    both = Prompt.from_points([(150, 150), (320, 70)], [0, 1], (0, 0, 399, 299))
+    cleaned = clean_up(mask, both)
+    assert cleaned[50:90, 300:340].all()
+    assert np.count_nonzero(boxes(OBJECT) & ~cleaned) < 80
+
+
+def test_the_given_mask_is_left_alone() -> None:
+    mask = boxes(OBJECT, (300, 50, 304, 54))
+    before = mask.copy()
+    clean_up(mask, Prompt.from_points([(60, 60), (150, 150)], [1, 0]))
+    np.testing.assert_array_equal(mask, before)
+
+
+def blobs(seed: int, height: int, width: int) -> np.ndarray:
+    """Parts and holes of every size, from single pixels up."""
+    noise = np.random.default_rng(seed).random((height, width))
+    smooth = ndimage.gaussian_filter(noise, sigma=1 + seed % 5)
+    return (smooth > np.median(smooth)) ^ (noise > 0.99)
+
+
+@settings(max_examples=600, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    clicks=st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=8
+    ),
+)
+def test_every_click_is_honoured(
+    seed: int, height: int, width: int, clicks: list[tuple[float, float, int]]
+) -> None:
+    mask = blobs(seed, height, width)
+    points = [(x * (width - 1), y * (height - 1)) for x, y, _ in clicks]
+    signs = [sign for _, _, sign in clicks]
+
+    cleaned = clean_up(mask, Prompt.from_points(points, signs))
+
+    if not mask.any():
+        return
+    last = {}
+    for (x, y), sign in zip(np.float32(points), signs, strict=True):
+        last[int(np.floor(y + 0.5)), int(np.floor(x + 0.5))] = sign
+    for pixel, sign in last.items():
+        assert cleaned[pixel] == sign
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000))
+def test_only_specks_go_where_no_click_asks_for_more(seed: int) -> None:
+    mask = blobs(seed, 120, 160)
+    y, x = np.argwhere(mask)[0]
+    cleaned = clean_up(mask, Prompt.from_points([(float(x), float(y))]))
+    for changed, connectivity in ((mask & ~cleaned, 8), (cleaned & ~mask, 4)):
+        structure = np.ones((3, 3)) if connectivity == 8 else None
+        _, count = ndimage.label(changed, structure)
+        sizes = ndimage.sum_labels(changed, ndimage.label(changed, structure)[0], range(count + 1))
+        assert sizes.max() < 16 * (160 / 256) ** 2

@@ -1,0 +1,90 @@
+"""What every caller of the predictor may rely on, with the built-in weights."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from model import Predictor, Prompt, load_predictor
+from model.weights import BUILTIN_PATH
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return load_predictor(BUILTIN_PATH)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (480, 640), (2000, 1500)])
+def test_any_size_of_image(predictor: Predictor, size: tuple[int, int]) -> None:
+    embedding = predictor.embed(np.full((*size, 3), 128, dtype=np.uint8))
+    prediction = predictor.predict(embedding, Prompt.from_points([(0, 0)]))
+    assert prediction.mask.shape == size
+    assert prediction.mask.dtype == bool
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(np.zeros((4, 4), np.uint8), id="grey"),
+        pytest.param(np.zeros((4, 4, 4), np.uint8), id="rgba"),
+        pytest.param(np.zeros((4, 4, 3), np.float32), id="float"),
+        pytest.param(np.zeros((0, 4, 3), np.uint8), id="empty"),
+    ],
+)
+def test_what_is_no_image_is_refused(predictor: Predictor, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="image must be H x W x 3 uint8"):
+        predictor.embed(image)
+
+
+def test_each_click_corrects_the_mask_of_those_before(predictor: Predictor) -> None:
+    image = np.zeros((120, 160, 3), dtype=np.uint8)
+    image[30:90, 40:120] = (200, 60, 30)
+    embedding = predictor.embed(image)
+    points, signs = [(80.0, 60.0), (20.0, 20.0), (110.0, 80.0)], [1, 0, 1]
+    offered = predictor.predict_masks(
+        embedding, Prompt.from_points(points[:1], signs[:1]), multimask_output=True
+    )
+    shown = max(offered, key=lambda prediction: prediction.iou_prediction)
+    for count in (2, 3):
+        alone = Prompt.from_points(points[:count], signs[:count])
+        corrected = Prompt(alone.point_coords, alone.point_labels, shown.low_res_mask)
+        (shown,) = predictor.predict_masks(embedding, corrected, multimask_output=False)
+    (segmented,) = predictor.segment(embedding, [Prompt.from_points(points, signs)])
+    np.testing.assert_array_equal(segmented.low_res_mask, shown.low_res_mask)
+    assert segmented.mask[60, 80]
+    assert not segmented.mask[20, 20]
+    assert segmented.mask[80, 110]
+
+
+def test_objects_segmented_together_are_as_those_alone(predictor: Predictor) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    embedding = predictor.embed(image)
+    prompts = [
+        Prompt.from_points([(80, 60), (10, 10)], [1, 0]),
+        Prompt.from_points([(30, 30)]),
+        Prompt.from_box((10, 10, 90, 70)),
+        Prompt.from_points([(5, 5), (100, 60), (120, 70)], [0, 1, 1]),
+    ]
+    for prompt, together in zip(prompts, predictor.segment(embedding, prompts), strict=True):
+        (alone,) = predictor.segment(embedding, [prompt])
+        np.testing.assert_allclose(together.low_res_mask, alone.low_res_mask, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        pytest.param(lambda: Prompt.from_points([]), "at least one point", id="empty"),
+        pytest.param(lambda: Prompt.from_points([(1, float("nan"))]), "finite", id="nan"),
+        pytest.param(lambda: Prompt.from_points([(1, 1)], [7]), "must be -1, 0", id="label"),
+        pytest.param(lambda: Prompt.from_points([(1, 1)], [2]), "both of its corners", id="half"),
+        pytest.param(lambda: Prompt.from_points([(1, 1)], [1, 1]), "N x 2", id="shapes"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(make: Callable[[], Prompt], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_a_box_may_be_drawn_from_any_corner() -> None:
+    prompts = [Prompt.from_box(box) for box in [(1, 2, 30, 40), (30, 40, 1, 2), (30, 2, 1, 40)]]
+    assert all((p.point_coords == [[1, 2], [30, 40]]).all() for p in prompts)

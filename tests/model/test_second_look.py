@@ -1,0 +1,180 @@
+"""Small objects are looked at twice, the others once; no mask moves by it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
+from model.second_look import Tile, tile_for
+from model.weights import BUILTIN_PATH
+
+SIZE = (600, 900)
+TOKENS = 64
+
+
+def found(mask: np.ndarray) -> MaskPrediction:
+    return MaskPrediction(mask, np.zeros((256, 256), np.float32), 0.9)
+
+
+def square(left: int, top: int, side: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def disc(size: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+
+
+class TestWhichTile:
+    def test_a_small_object_lies_well_inside(self) -> None:
+        tile = tile_for(found(square(400, 300, 40)), Prompt.from_points([(420, 320)]), TOKENS)
+        assert tile is not None
+        assert tile.width == tile.height == 900 // 8
+        assert tile.left + 20 < 400
+        assert tile.top + 20 < 300
+        assert tile.left + tile.width > 440 + 20
+        assert tile.top + tile.height > 340 + 20
+
+    @pytest.mark.parametrize(
+        ("mask", "prompt"),
+        [
+            pytest.param(square(300, 200, 90), Prompt.from_points([(350, 250)]), id="large"),
+            pytest.param(square(0, 0, 0), Prompt.from_points([(350, 250)]), id="nothing found"),
+            pytest.param(
+                square(400, 300, 40), Prompt.from_points([(420, 320), (700, 50)]), id="far click"
+            ),
+            pytest.param(square(400, 300, 40), Prompt.from_box((100, 100, 500, 400)), id="box"),
+            pytest.param(
+                square(10, 10, 4, (30, 40)), Prompt.from_points([(12, 12)]), id="small image"
+            ),
+        ],
+    )
+    def test_there_is_none(self, mask: np.ndarray, prompt: Prompt) -> None:
+        assert tile_for(found(mask), prompt, TOKENS) is None
+
+    def test_a_box_says_how_large_the_object_is(self) -> None:
+        everything = np.ones(SIZE, bool)
+        assert tile_for(found(everything), Prompt.from_box((100, 100, 130, 140)), TOKENS)
+
+    def test_a_speck_far_off_does_not_hide_a_small_object(self) -> None:
+        mask = square(400, 300, 40) | square(10, 10, 5)
+        assert tile_for(found(mask), Prompt.from_points([(420, 320)]), TOKENS)
+
+    def test_neighbours_share_it(self) -> None:
+        tiles = {
+            tile_for(
+                found(square(400 + shift, 300, 20)),
+                Prompt.from_points([(405 + shift, 305)]),
+                TOKENS,
+            )
+            for shift in range(0, 300, 5)
+        }
+        assert len(tiles) <= 300 / (900 / 16 / 4) + 2
+
+    @settings(max_examples=300, deadline=None, derandomize=True)
+    @given(st.data())
+    def test_it_holds_the_object_and_lies_in_the_image(self, data: st.DataObject) -> None:
+        height, width = size = data.draw(st.tuples(st.integers(1, 700), st.integers(1, 700)))
+        x, y = data.draw(st.tuples(st.integers(0, width - 1), st.integers(0, height - 1)))
+        side = data.draw(st.integers(1, 80))
+        mask = square(x, y, side, size)
+        tile = tile_for(found(mask), Prompt.from_points([(x, y)]), 24)
+        if tile is None:
+            return
+        assert 0 <= tile.left <= tile.left + tile.width <= width
+        assert 0 <= tile.top <= tile.top + tile.height <= height
+        seen = tile.cut(mask[..., None].astype(np.uint8))[..., 0].astype(bool)
+        np.testing.assert_array_equal(tile.place(seen, size), mask)
+        assert not tile.cuts(seen, size)
+
+
+class TestTile:
+    TILE = Tile(100, 50, 64, 32)
+
+    def test_clicks_move_with_it_and_those_beside_it_are_left_out(self) -> None:
+        prompt = Prompt.from_points([(110, 60), (300, 60), (100, 81)], [1, 0, 0])
+        moved = self.TILE.prompt(prompt)
+        assert moved.point_coords.tolist() == [[10, 10], [0, 31]]
+        assert moved.point_labels.tolist() == [1, 0]
+
+    @pytest.mark.parametrize(
+        ("tile", "row", "column", "expected"),
+        [
+            (TILE, 0, 9, True),
+            (TILE, 31, 9, True),
+            (TILE, 9, 0, True),
+            (TILE, 9, 63, True),
+            (TILE, 9, 9, False),
+            (Tile(0, 0, 64, 32), 0, 0, False),
+            (Tile(136, 68, 64, 32), 31, 63, False),
+        ],
+    )
+    def test_a_mask_is_cut_where_the_image_goes_on(
+        self, tile: Tile, row: int, column: int, expected: bool
+    ) -> None:
+        mask = np.zeros(tile.size, bool)
+        mask[row, column] = True
+        assert tile.cuts(mask, (100, 200)) == expected
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return load_predictor(BUILTIN_PATH)
+
+
+class TestSegment:
+    @pytest.fixture
+    def image(self) -> np.ndarray:
+        """Two small discs, far apart, and a large one."""
+        image = np.full((600, 900, 3), 120, np.uint8)
+        for x, y, radius in ((200, 150, 12), (215, 185, 12), (600, 300, 150)):
+            image[disc(SIZE, x, y, radius)] = (210, 50, 40)
+        return image
+
+    @pytest.fixture
+    def looked_at(self) -> list[Tile]:
+        return []
+
+    @pytest.fixture
+    def look(
+        self, predictor: Predictor, image: np.ndarray, looked_at: list[Tile]
+    ) -> Callable[[Tile], ImageEmbedding]:
+        def embed(tile: Tile) -> ImageEmbedding:
+            looked_at.append(tile)
+            return predictor.embed(tile.cut(image))
+
+        return embed
+
+    def test_the_small_ones_are_seen_better(
+        self, predictor: Predictor, image: np.ndarray, look: Callable, looked_at: list[Tile]
+    ) -> None:
+        embedding = predictor.embed(image)
+        prompts = [Prompt.from_box((188, 138, 212, 162)), Prompt.from_box((203, 173, 227, 197))]
+        once = predictor.segment(embedding, prompts)
+        twice = predictor.segment(embedding, prompts, look)
+        for (x, y), first, second in zip([(200, 150), (215, 185)], once, twice, strict=True):
+            target = disc(SIZE, x, y, 12)
+            errors = [np.count_nonzero(one.mask != target) for one in (first, second)]
+            assert errors[1] < errors[0]
+            assert errors[1] < 0.2 * target.sum()
+            assert second.mask.shape == SIZE
+        assert len(looked_at) <= 2
+
+    def test_a_large_one_is_looked_at_once(
+        self, predictor: Predictor, image: np.ndarray, look: Callable, looked_at: list[Tile]
+    ) -> None:
+        predictor.segment(predictor.embed(image), [Prompt.from_points([(600, 300)])], look)
+        assert not looked_at
+
+    def test_where_the_tile_cannot_be_had_the_first_look_counts(
+        self, predictor: Predictor, image: np.ndarray
+    ) -> None:
+        embedding, prompt = predictor.embed(image), Prompt.from_box((188, 138, 212, 162))
+        (first,) = predictor.segment(embedding, [prompt])
+        (second,) = predictor.segment(embedding, [prompt], lambda tile: None)
+        np.testing.assert_array_equal(first.mask, second.mask)

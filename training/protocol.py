@@ -1,0 +1,272 @@
+"""How one object is judged: clicks that follow the errors, as interactive segmentation is measured.
+
+The first click is at the centre of the object, each further one at the centre of the largest
+error; a centre is the pixel furthest from the region's edge. So Xu et al., "Deep Interactive
+Object Selection" (CVPR 2016), and Li et al., "Interactive Image Segmentation with Latent
+Diversity" (CVPR 2018), simulate a user, RITM (Sofiiuk et al., "Reviving Iterative Training with
+Mask Guidance for Interactive Segmentation", ICIP 2022) publishes its numbers of clicks, and
+Segment Anything (Kirillov et al., ICCV 2023, section 7.1) its mean IoU after 1, 3 and more. As in
+RITM no pixel is clicked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.predictor import Predictor
+from model.second_look import Look, Tile
+from model.types import BACKGROUND, FOREGROUND, ImageEmbedding, MaskPrediction, Prompt
+from training.scenes import Bool
+
+MAX_CLICKS = 20
+COUNTED_CLICKS = (1, 3, 5)
+TARGETS = (0.80, 0.85, 0.90)
+
+# From a prompt, and what was answered before its last click, to the next answer.
+Strategy = Callable[
+    [Predictor, ImageEmbedding, Look, Prompt, MaskPrediction | None],
+    MaskPrediction,
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One mask that an annotator would have been shown.
+
+    Attributes:
+        mask: H x W.
+        iou_prediction: what the network thought of it.
+        iou: what it was.
+    """
+
+    mask: Bool
+    iou_prediction: float
+    iou: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One object, judged.
+
+    Attributes:
+        name: of picture and object.
+        image: H x W x 3 uint8 RGB.
+        target: H x W, the true mask.
+        clicks: (x, y, label) in the order in which they were made.
+        answers: one for every click; fewer than ``MAX_CLICKS`` where the highest of ``TARGETS``
+            was reached and nothing more was to be learnt.
+        box: the answer to the exact bounding box.
+        oracle: IoU of the best of the three answers to the first click.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    target: Bool
+    clicks: tuple[tuple[int, int, int], ...]
+    answers: tuple[Answer, ...]
+    box: Answer
+    oracle: float
+
+    def iou_after(self, clicks: int) -> float:
+        """IoU of the answer to the first ``clicks`` clicks."""
+        return self.answers[clicks - 1].iou
+
+    def clicks_to(self, target: float) -> int | None:
+        """Number of the first click after which the IoU is ``target``; None if it never is."""
+        reached = (number for number, a in enumerate(self.answers, start=1) if a.iou >= target)
+        return next(reached, None)
+
+
+def judge(
+    predictor: Predictor,
+    embedding: ImageEmbedding,
+    image: npt.NDArray[np.uint8],
+    target: Bool,
+    name: str,
+    strategy: Strategy,
+) -> Trial:
+    """Click on one object until it is found or ``MAX_CLICKS`` are spent.
+
+    Args:
+        embedding: of ``image``.
+        target: H x W, the true mask; not empty.
+    """
+    clicks: list[tuple[int, int, int]] = []
+    answers: list[Answer] = []
+    prediction: MaskPrediction | None = None
+    mask = np.zeros_like(target)
+
+    @cache
+    def look(tile: Tile) -> ImageEmbedding:
+        return predictor.embed(tile.cut(image))
+
+    while len(answers) < MAX_CLICKS:
+        clicks.append(next_click(target, mask, clicks))
+        prediction = strategy(predictor, embedding, look, _prompt(clicks), prediction)
+        answers.append(_answer(prediction, target))
+        mask = prediction.mask
+        if len(answers) >= max(COUNTED_CLICKS) and max(a.iou for a in answers) >= max(TARGETS):
+            break
+    offered = predictor.predict_masks(embedding, _prompt(clicks[:1]), multimask_output=True)
+    box = Prompt.from_box(bounding_box(target))
+    boxed = strategy(predictor, embedding, look, box, None)
+    return Trial(
+        name=name,
+        image=image,
+        target=target,
+        clicks=tuple(clicks),
+        answers=tuple(answers),
+        box=_answer(boxed, target),
+        oracle=max(iou(one.mask, target) for one in offered),
+    )
+
+
+def next_click(
+    target: Bool, mask: Bool, clicks: Sequence[tuple[int, int, int]]
+) -> tuple[int, int, int]:
+    """The click that corrects ``mask``: (x, y, label).
+
+    Args:
+        target: H x W, the true mask.
+        mask: H x W, the answer so far; empty before the first click.
+        clicks: those already made, never repeated.
+    """
+    missed, excess = _largest_region(target & ~mask), _largest_region(mask & ~target)
+    is_missed = np.count_nonzero(missed) >= np.count_nonzero(excess)
+    depth = _depth(missed if is_missed else excess)
+    for x, y, _ in clicks:
+        depth[y, x] = 0
+    if not depth.any():  # nothing is wrong, or nothing that was not clicked before
+        depth = _depth(target)
+        is_missed = True
+    y, x = divmod(int(depth.argmax()), depth.shape[1])
+    return x, y, FOREGROUND if is_missed else BACKGROUND
+
+
+def bounding_box(mask: Bool) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) of the outermost pixels that belong to the mask."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return left, top, left + width - 1, top + height - 1
+
+
+def iou(first: Bool, second: Bool) -> float:
+    """Intersection over union; 1 for two empty masks."""
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 1.0
+
+
+def stability(prediction: MaskPrediction, offset: float = 1.0) -> float:
+    """How little the mask changes when the threshold on its logits does, 0 to 1.
+
+    The IoU between the mask at ``offset`` above the threshold and at ``offset`` below it, as
+    Segment Anything's automatic mask generator computes it.
+    """
+    logits = prediction.low_res_mask
+    inner, outer = np.count_nonzero(logits > offset), np.count_nonzero(logits > -offset)
+    return inner / outer if outer else 0.0
+
+
+def served(
+    predictor: Predictor,
+    embedding: ImageEmbedding,
+    look: Look | None,
+    prompt: Prompt,
+    previous: MaskPrediction | None,
+) -> MaskPrediction:
+    """What an annotator gets, without replaying the earlier clicks: their answer is at hand."""
+    if previous is not None:
+        prompt = replace(prompt, mask_input=previous.low_res_mask)
+    (prediction,) = predictor.segment(embedding, [prompt], look)
+    return prediction
+
+
+def one_look(
+    predictor: Predictor,
+    embedding: ImageEmbedding,
+    look: Look,
+    prompt: Prompt,
+    previous: MaskPrediction | None,
+) -> MaskPrediction:
+    """What an annotator gets where small objects are not looked at twice."""
+    return served(predictor, embedding, None, prompt, previous)
+
+
+def network_alone(score: Callable[[MaskPrediction], float] | None, *, chained: bool) -> Strategy:
+    """A strategy that shows what the network answers, not cleaned up.
+
+    Args:
+        score: the answer to one click is the best of three by this; None for the single mask.
+        chained: whether further clicks come with the low-res mask they correct, as Segment
+            Anything was trained to use it.
+    """
+
+    def answer(
+        predictor: Predictor,
+        embedding: ImageEmbedding,
+        look: Look,
+        prompt: Prompt,
+        previous: MaskPrediction | None,
+    ) -> MaskPrediction:
+        if chained and previous is not None:
+            prompt = replace(prompt, mask_input=previous.low_res_mask)
+        if score is None or not prompt.is_ambiguous:
+            return predictor.predict_masks(embedding, prompt, multimask_output=False)[0]
+        return max(predictor.predict_masks(embedding, prompt, multimask_output=True), key=score)
+
+    return answer
+
+
+def _predicted_iou(prediction: MaskPrediction) -> float:
+    return prediction.iou_prediction
+
+
+def _predicted_iou_and_stability(prediction: MaskPrediction) -> float:
+    return prediction.iou_prediction * stability(prediction)
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "served": served,
+        "one-look": one_look,
+        "iou": network_alone(_predicted_iou, chained=False),
+        "stability": network_alone(stability, chained=False),
+        "iou-stability": network_alone(_predicted_iou_and_stability, chained=False),
+        "single": network_alone(None, chained=False),
+        "iou-chained": network_alone(_predicted_iou, chained=True),
+        "stability-chained": network_alone(stability, chained=True),
+        "iou-stability-chained": network_alone(_predicted_iou_and_stability, chained=True),
+        "single-chained": network_alone(None, chained=True),
+    }
+)
+
+
+def _prompt(clicks: Sequence[tuple[int, int, int]]) -> Prompt:
+    return Prompt.from_points([(x, y) for x, y, _ in clicks], [label for *_, label in clicks])
+
+
+def _answer(prediction: MaskPrediction, target: Bool) -> Answer:
+    return Answer(prediction.mask, prediction.iou_prediction, iou(prediction.mask, target))
+
+
+def _largest_region(errors: Bool) -> Bool:
+    """The largest 8-connected region; empty if there is none."""
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(errors.view(np.uint8))
+    if count == 1:
+        return errors
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    return np.asarray(numbers == largest)
+
+
+def _depth(mask: Bool) -> npt.NDArray[np.float32]:
+    """Distance to the nearest pixel outside; the picture's edge is outside."""
+    padded = np.pad(mask, 1).view(np.uint8)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(
+        np.float32
+    )

@@ -1,0 +1,150 @@
+"""From single trials to what is reported: means, numbers of clicks, and how far to trust scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.protocol import COUNTED_CLICKS, MAX_CLICKS, TARGETS, Trial
+
+BINS = 10  # of predicted IoU, 0 to 1
+
+
+@dataclass(frozen=True)
+class Score:
+    """What stays of a :class:`Trial` when its pictures are gone.
+
+    Attributes:
+        name: of picture and object.
+        ious: after each of the first five clicks.
+        box: IoU from the bounding box.
+        oracle: IoU of the best of the three answers to one click.
+        clicks_to: clicks to each of ``TARGETS``; None where it was not reached.
+        shown: (predicted, actual) IoU of the answers to the first five clicks and the box.
+    """
+
+    name: str
+    ious: tuple[float, ...]
+    box: float
+    oracle: float
+    clicks_to: tuple[int | None, ...]
+    shown: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, trial: Trial) -> Score:
+        """The numbers of one trial."""
+        first = trial.answers[: max(COUNTED_CLICKS)]
+        return cls(
+            name=trial.name,
+            ious=tuple(answer.iou for answer in first),
+            box=trial.box.iou,
+            oracle=trial.oracle,
+            clicks_to=tuple(trial.clicks_to(target) for target in TARGETS),
+            shown=tuple((answer.iou_prediction, answer.iou) for answer in (*first, trial.box)),
+        )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The answers whose predicted IoU is from ``low`` on, a tenth wide; the last has 1 and more.
+
+    Attributes:
+        low: lower end of the bin; the first bin has everything below its upper end.
+        answers: how many.
+        predicted: mean predicted IoU.
+        actual: mean actual IoU.
+    """
+
+    low: float
+    answers: int
+    predicted: float
+    actual: float
+
+
+def summarise(scores: Sequence[Score]) -> dict[str, float]:
+    """The row of the table.
+
+    Returns:
+        Mean IoU as ``1_click``, ``3_clicks``, ``5_clicks``, ``box`` and ``1_click_oracle`` (the
+        best of the three answers to one click, which shows how much choosing among them loses);
+        mean number of clicks as ``noc_80``, ``noc_85``, ``noc_90``, where an object that is not
+        found in 20 clicks counts as 20, and the share of those as ``failed_80`` and so on;
+        ``iou_error``, the mean absolute difference of predicted and actual IoU; ``objects``.
+    """
+    row: dict[str, float] = {"objects": len(scores)}
+    for clicks in COUNTED_CLICKS:
+        name = f"{clicks}_click" if clicks == 1 else f"{clicks}_clicks"
+        row[name] = _mean([score.ious[clicks - 1] for score in scores])
+    row["1_click_oracle"] = _mean([score.oracle for score in scores])
+    row["box"] = _mean([score.box for score in scores])
+    for index, target in enumerate(TARGETS):
+        needed = [score.clicks_to[index] for score in scores]
+        row[f"noc_{target:.0%}"[:-1]] = _mean([clicks or MAX_CLICKS for clicks in needed])
+        row[f"failed_{target:.0%}"[:-1]] = _mean([clicks is None for clicks in needed])
+    shown = [pair for score in scores for pair in score.shown]
+    row["iou_error"] = _mean([abs(predicted - actual) for predicted, actual in shown])
+    return row
+
+
+def reliability(scores: Sequence[Score]) -> list[Bin]:
+    """Predicted against actual IoU of everything an annotator would have been shown."""
+    shown = np.array([pair for score in scores for pair in score.shown])
+    numbers = np.clip((shown[:, 0] * BINS).astype(int), 0, BINS - 1)
+    bins = []
+    for number in np.unique(numbers):
+        predicted, actual = shown[numbers == number].mean(0)
+        count = int(np.count_nonzero(numbers == number))
+        bins.append(Bin(number / BINS, count, round(predicted, 4), round(actual, 4)))
+    return bins
+
+
+def table(rows: Sequence[tuple[str, Mapping[str, float]]]) -> str:
+    """The rows as a Markdown table, which is also easy on the eye in a terminal."""
+    header = [
+        "", "objects", "1 click", "(oracle)", "3 clicks", "5 clicks", "box",
+        "NoC@80", "NoC@85", "NoC@90", "not at 90", "IoU error",
+    ]  # fmt: skip
+    lines = [header]
+    for name, row in rows:
+        ious = ("1_click", "1_click_oracle", "3_clicks", "5_clicks", "box")
+        nocs = ("noc_80", "noc_85", "noc_90")
+        lines.append(
+            [name, f"{row['objects']:.0f}"]
+            + [f"{row[key]:.3f}" for key in ious]
+            + [f"{row[key]:.2f}" for key in nocs]
+            + [f"{row['failed_90']:.0%}", f"{row['iou_error']:.3f}"]
+        )
+    return _aligned(lines)
+
+
+def reliability_table(bins: Sequence[Bin]) -> str:
+    """The bins as a Markdown table."""
+    lines = [["predicted", "answers", "mean predicted", "mean actual"]]
+    for one in bins:
+        span = f"{one.low:.1f} to {one.low + 1 / BINS:.1f}"
+        lines.append([span, str(one.answers), f"{one.predicted:.3f}", f"{one.actual:.3f}"])
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in lines
+    ]
+    rule = "|".join(
+        "-" * (width + 1) + ":" if column else "-" * (width + 2)
+        for column, width in enumerate(widths)
+    )
+    return "\n".join([rows[0], f"|{rule}|", *rows[1:]])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)
