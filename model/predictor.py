@@ -60,12 +60,13 @@ class Predictor:
 
         :meth:`predict` is the network's answer; here is all that is done around it. Clicks on one
         object were made one after the other, each to correct what was shown before it: they are
-        replayed in their order, and the low-res mask of those before goes into the network with
-        the next one, as Segment Anything was trained to use it (Kirillov et al., ICCV 2023,
-        appendix A). No state is kept between requests for that. Then the mask is cleaned up, see
-        :func:`model.mask_cleanup.clean_up`. A small object is looked at once more in a tile of the
-        image, see :mod:`model.second_look`; its answer counts unless it runs over the tile's
-        border. ``training/README.md`` has what each of this is worth.
+        replayed in their order, after the box where there is one, and the low-res mask of what
+        came before goes into the network with the next click, as Segment Anything was trained to
+        use it (Kirillov et al., ICCV 2023, appendix A). No state is kept between requests for
+        that. Then the mask is cleaned up, see :func:`model.mask_cleanup.clean_up`. A small object
+        is looked at once more in a tile of the image, see :mod:`model.second_look`; its answer
+        counts unless it runs over the tile's border. ``training/README.md`` has what each of this
+        is worth.
 
         Prompts of as many points, such as boxes, pass through the network together.
 
@@ -106,7 +107,7 @@ class Predictor:
     ) -> list[MaskPrediction]:
         """Replay clicks and clean up, in one view of the image."""
         low_res_masks: dict[int, npt.NDArray[np.float32]] = {}
-        for count in range(1, max((len(prompt.point_labels) for prompt in prompts), default=0)):
+        for count in range(max((len(prompt.clicks) for prompt in prompts), default=0)):
             earlier = {
                 index: replace(prompt.first(count), mask_input=low_res_masks.get(index))
                 for index, prompt in enumerate(prompts)
@@ -199,14 +200,13 @@ class Predictor:
 def _is_replayed(prompt: Prompt, count: int) -> bool:
     """Whether the first ``count`` clicks of a prompt have had an answer before the others came.
 
-    Boxes come with nothing before them; clicks beside the object, as long as there is none on it,
-    point out nothing.
+    A box has one without any click; clicks beside the object, as long as there is neither a box
+    nor a click on it, point out nothing.
     """
     return (
-        len(prompt.point_labels) > count
-        and not prompt.has_box
+        len(prompt.clicks) > count
         and prompt.mask_input is None
-        and FOREGROUND in prompt.point_labels[:count]
+        and (prompt.has_box or FOREGROUND in prompt.clicks[:count])
     )
 
 

@@ -26,9 +26,9 @@ BOX_BOTTOM_RIGHT = 3
 PADDING = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageEmbedding:
-    """What the image encoder makes of one image.
+    """What the image encoder makes of one image. Each is equal to itself alone.
 
     Attributes:
         features: 1 x C x S/16 x S/16.
@@ -108,8 +108,23 @@ class Prompt:
         return cls.from_points([], box=box)
 
     def first(self, count: int) -> Prompt:
-        """The same prompt as it was when it had ``count`` points."""
-        return Prompt(self.point_coords[:count], self.point_labels[:count], self.mask_input)
+        """The same prompt as it was after ``count`` clicks; a box was there before them.
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        kept = ~self._is_click
+        kept[np.flatnonzero(self._is_click)[:count]] = True
+        return Prompt(self.point_coords[kept], self.point_labels[kept], self.mask_input)
+
+    @property
+    def clicks(self) -> npt.NDArray[np.int64]:
+        """The labels of the clicks, 1 or 0, in their order; corners and padding are none."""
+        return self.point_labels[self._is_click]
+
+    @property
+    def _is_click(self) -> npt.NDArray[np.bool_]:
+        return np.isin(self.point_labels, (FOREGROUND, BACKGROUND))
 
     @property
     def has_box(self) -> bool:

@@ -1,9 +1,16 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures that several rooms' tests share, and a home folder for all of them."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# What earlier runs left in the user's home is not for tests, nor theirs for the user: the folders
+# that settings default to begin there. Before any import that asks where it is.
+_home = tempfile.TemporaryDirectory(prefix="home-")
+os.environ["HOME"] = _home.name  # noqa: TID251
 
 DATA = Path(__file__).parent / "data"
 

@@ -63,6 +63,7 @@ class Trial:
         answers: one for every click; fewer than ``MAX_CLICKS`` where the highest of ``TARGETS``
             was reached and nothing more was to be learnt.
         box: the answer to the exact bounding box.
+        box_and_click: the answer to that box and a click that corrects it.
         oracle: IoU of the best of the three answers to the first click.
     """
 
@@ -72,6 +73,7 @@ class Trial:
     clicks: tuple[tuple[int, int, int], ...]
     answers: tuple[Answer, ...]
     box: Answer
+    box_and_click: Answer
     oracle: float
 
     def iou_after(self, clicks: int) -> float:
@@ -115,8 +117,10 @@ def judge(
         if len(answers) >= max(COUNTED_CLICKS) and max(a.iou for a in answers) >= max(TARGETS):
             break
     offered = predictor.predict_masks(embedding, _prompt(clicks[:1]), multimask_output=True)
-    box = Prompt.from_box(bounding_box(target))
-    boxed = strategy(predictor, embedding, look, box, None)
+    box = bounding_box(target)
+    boxed = strategy(predictor, embedding, look, Prompt.from_box(box), None)
+    both = _prompt([next_click(target, boxed.mask, [])], box)
+    corrected = strategy(predictor, embedding, look, both, boxed)
     return Trial(
         name=name,
         image=image,
@@ -124,6 +128,7 @@ def judge(
         clicks=tuple(clicks),
         answers=tuple(answers),
         box=_answer(boxed, target),
+        box_and_click=_answer(corrected, target),
         oracle=max(iou(one.mask, target) for one in offered),
     )
 
@@ -203,8 +208,8 @@ def network_alone(score: Callable[[MaskPrediction], float] | None, *, chained: b
 
     Args:
         score: the answer to one click is the best of three by this; None for the single mask.
-        chained: whether further clicks come with the low-res mask they correct, as Segment
-            Anything was trained to use it.
+        chained: whether further clicks, those after a box too, come with the low-res mask they
+            correct, as Segment Anything was trained to use it.
     """
 
     def answer(
@@ -247,8 +252,11 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 )
 
 
-def _prompt(clicks: Sequence[tuple[int, int, int]]) -> Prompt:
-    return Prompt.from_points([(x, y) for x, y, _ in clicks], [label for *_, label in clicks])
+def _prompt(
+    clicks: Sequence[tuple[int, int, int]], box: tuple[int, int, int, int] | None = None
+) -> Prompt:
+    points = [(x, y) for x, y, _ in clicks]
+    return Prompt.from_points(points, [label for *_, label in clicks], box)
 
 
 def _answer(prediction: MaskPrediction, target: Bool) -> Answer:

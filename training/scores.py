@@ -20,6 +20,7 @@ class Score:
         name: of picture and object.
         ious: after each of the first five clicks.
         box: IoU from the bounding box.
+        box_and_click: and after one click more.
         oracle: IoU of the best of the three answers to one click.
         clicks_to: clicks to each of ``TARGETS``; None where it was not reached.
         shown: (predicted, actual) IoU of the answers to the first five clicks and the box.
@@ -28,6 +29,7 @@ class Score:
     name: str
     ious: tuple[float, ...]
     box: float
+    box_and_click: float
     oracle: float
     clicks_to: tuple[int | None, ...]
     shown: tuple[tuple[float, float], ...]
@@ -40,6 +42,7 @@ class Score:
             name=trial.name,
             ious=tuple(answer.iou for answer in first),
             box=trial.box.iou,
+            box_and_click=trial.box_and_click.iou,
             oracle=trial.oracle,
             clicks_to=tuple(trial.clicks_to(target) for target in TARGETS),
             shown=tuple((answer.iou_prediction, answer.iou) for answer in (*first, trial.box)),
@@ -67,11 +70,12 @@ def summarise(scores: Sequence[Score]) -> dict[str, float]:
     """The row of the table.
 
     Returns:
-        Mean IoU as ``1_click``, ``3_clicks``, ``5_clicks``, ``box`` and ``1_click_oracle`` (the
-        best of the three answers to one click, which shows how much choosing among them loses);
-        mean number of clicks as ``noc_80``, ``noc_85``, ``noc_90``, where an object that is not
-        found in 20 clicks counts as 20, and the share of those as ``failed_80`` and so on;
-        ``iou_error``, the mean absolute difference of predicted and actual IoU; ``objects``.
+        Mean IoU as ``1_click``, ``3_clicks``, ``5_clicks``, ``box``, ``box_and_click`` and
+        ``1_click_oracle`` (the best of the three answers to one click, which shows how much
+        choosing among them loses); mean number of clicks as ``noc_80``, ``noc_85``, ``noc_90``,
+        where an object that is not found in 20 clicks counts as 20, and the share of those as
+        ``failed_80`` and so on; ``iou_error``, the mean absolute difference of predicted and
+        actual IoU; ``objects``.
     """
     row: dict[str, float] = {"objects": len(scores)}
     for clicks in COUNTED_CLICKS:
@@ -79,6 +83,7 @@ def summarise(scores: Sequence[Score]) -> dict[str, float]:
         row[name] = _mean([score.ious[clicks - 1] for score in scores])
     row["1_click_oracle"] = _mean([score.oracle for score in scores])
     row["box"] = _mean([score.box for score in scores])
+    row["box_and_click"] = _mean([score.box_and_click for score in scores])
     for index, target in enumerate(TARGETS):
         needed = [score.clicks_to[index] for score in scores]
         row[f"noc_{target:.0%}"[:-1]] = _mean([clicks or MAX_CLICKS for clicks in needed])
@@ -104,11 +109,11 @@ def table(rows: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     """The rows as a Markdown table, which is also easy on the eye in a terminal."""
     header = [
         "", "objects", "1 click", "(oracle)", "3 clicks", "5 clicks", "box",
-        "NoC@80", "NoC@85", "NoC@90", "not at 90", "IoU error",
+        "box + click", "NoC@80", "NoC@85", "NoC@90", "not at 90", "IoU error",
     ]  # fmt: skip
     lines = [header]
     for name, row in rows:
-        ious = ("1_click", "1_click_oracle", "3_clicks", "5_clicks", "box")
+        ious = ("1_click", "1_click_oracle", "3_clicks", "5_clicks", "box", "box_and_click")
         nocs = ("noc_80", "noc_85", "noc_90")
         lines.append(
             [name, f"{row['objects']:.0f}"]

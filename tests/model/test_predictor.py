@@ -56,6 +56,19 @@ def test_each_click_corrects_the_mask_of_those_before(predictor: Predictor) -> N
     assert segmented.mask[80, 110]
 
 
+def test_a_click_corrects_the_mask_of_the_box_before_it(predictor: Predictor) -> None:
+    image = np.zeros((120, 160, 3), dtype=np.uint8)
+    image[30:90, 40:120] = (200, 60, 30)
+    embedding = predictor.embed(image)
+    box, click = (35.0, 25.0, 125.0, 95.0), (110.0, 80.0)
+    shown = predictor.predict(embedding, Prompt.from_box(box))
+    both = Prompt.from_points([click], box=box)
+    corrected = Prompt(both.point_coords, both.point_labels, shown.low_res_mask)
+    (expected,) = predictor.predict_masks(embedding, corrected, multimask_output=False)
+    (segmented,) = predictor.segment(embedding, [both])
+    np.testing.assert_array_equal(segmented.low_res_mask, expected.low_res_mask)
+
+
 def test_objects_segmented_together_are_as_those_alone(predictor: Predictor) -> None:
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
     embedding = predictor.embed(image)

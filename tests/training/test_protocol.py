@@ -109,8 +109,16 @@ class TestJudge:
     def test_the_box_is_that_of_the_object(self, answering: Callable) -> None:
         predictor = answering(TARGET)
         trial(predictor)
-        (boxed,) = [prompt for prompt in predictor.prompts if prompt.has_box]
+        boxed, *_ = [prompt for prompt in predictor.prompts if prompt.has_box]
         assert boxed.point_coords.tolist() == [[10, 10], [40, 30]]
+
+    def test_the_box_is_corrected_by_a_click(self, answering: Callable) -> None:
+        predictor = answering(TARGET & ~rectangle(12, 12, 19, 19), iou_predictions=(0.7,))
+        result = trial(predictor)
+        _, both = [prompt for prompt in predictor.prompts if prompt.has_box]
+        assert both.point_coords.tolist() == [[15, 15], [10, 10], [40, 30]]
+        assert both.clicks.tolist() == [FOREGROUND]
+        assert result.box_and_click.iou == result.box.iou < 1
 
     def test_the_oracle_takes_the_best_of_the_three_answers(self, answering: Callable) -> None:
         predictor = answering(NOTHING, TARGET, ~TARGET, iou_predictions=(0.9, 0.1, 0.1))

@@ -8,6 +8,7 @@ EASY = Score(
     "easy",
     ious=(0.82, 0.86, 0.92, 0.92, 0.92),
     box=0.9,
+    box_and_click=0.92,
     oracle=0.95,
     clicks_to=(1, 2, 3),
     shown=((0.82, 0.82), (0.95, 0.85)),
@@ -16,6 +17,7 @@ HARD = Score(
     "hard",
     ious=(0.2, 0.3, 0.4, 0.5, 0.6),
     box=0.5,
+    box_and_click=0.8,
     oracle=0.3,
     clicks_to=(9, None, None),
     shown=((0.52, 0.22), (1.3, 1.0)),
@@ -30,6 +32,7 @@ def test_the_row_of_a_table() -> None:
         "5_clicks": 0.76,
         "1_click_oracle": 0.625,
         "box": 0.7,
+        "box_and_click": 0.86,
         "noc_80": 5.0,
         "failed_80": 0.0,
         "noc_85": 11.0,
@@ -53,7 +56,7 @@ def test_tables_are_markdown() -> None:
     header, rule, row = text.splitlines()
     assert len({len(line) for line in (header, rule, row)}) == 1
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
-        "photographs", "2", "0.510", "0.625", "0.660", "0.760", "0.700",
+        "photographs", "2", "0.510", "0.625", "0.660", "0.760", "0.700", "0.860",
         "5.00", "11.00", "11.50", "50%", "0.175",
     ]  # fmt: skip
     assert "| 0.8 to 0.9 |" in reliability_table(reliability([EASY, HARD]))
