@@ -3,13 +3,13 @@
 import logging
 import sys
 
-from backend.allocator import return_large_blocks
+from backend.allocator import keep_small_return_large
 from backend.server import create_app
 from backend.settings import Settings
 
 _GUNICORN_GIVES_UP = 4  # its own exit status for an app that cannot be loaded: no respawning
 
-return_large_blocks()
+keep_small_return_large()
 try:
     app = create_app(Settings.from_env())
 except (OSError, ValueError) as error:

@@ -44,7 +44,7 @@ def backend(served: Serving, alone: Mapping[str, Any]) -> str:
         ["click on a new image, 12 MP", f"{served.cold_ms['12 MP']:.0f} ms"],
         *(
             [
-                f"{crowd.annotators} annotators at once",
+                f"annotators clicking at once: {crowd.annotators}",
                 f"p50 {crowd.median_ms:.0f} ms, p95 {crowd.p95_ms:.0f} ms"
                 f" ({crowd.p95_ms / single.median_ms:.1f}x one's p50),"
                 f" {crowd.requests_per_s:.0f} clicks/s",

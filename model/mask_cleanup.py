@@ -26,14 +26,13 @@ Mask = npt.NDArray[np.bool_]
 Pixel = tuple[int, int]
 
 
-def clean_up(mask: Mask, prompt: Prompt) -> Mask:
-    """Make a mask hold every positive click and no negative one, without specks and pinholes.
+def settle(mask: Mask, prompt: Prompt) -> Mask:
+    """Decide on whole parts and whole holes of a mask: by the clicks, and without them by size.
 
     A part of the mask with negative clicks and no positive one goes, but for the largest part where
     a box says what is wanted; a hole with positive clicks and no negative one is filled. Then parts
     and holes go that are both smaller than 16 cells of the network's grid and than 2 % of the
-    largest part, unless a click is in them. A click that is still contradicted takes a small disc
-    around it, which stops half-way to a click of the other sign. An empty mask stays empty.
+    largest part, unless a click is in them.
 
     Args:
         mask: H x W, True on the object.
@@ -55,10 +54,29 @@ def clean_up(mask: Mask, prompt: Prompt) -> Mask:
         mask,
         keep_largest=prompt.has_box,
     )
-    cleaned = np.zeros_like(mask)
-    cleaned[y0:y1, x0:x1] = inner[1:-1, 1:-1]
-    _force(cleaned, positive, negative)
-    return cleaned
+    settled = np.zeros_like(mask)
+    settled[y0:y1, x0:x1] = inner[1:-1, 1:-1]
+    return settled
+
+
+def honour(mask: Mask, prompt: Prompt) -> None:
+    """Make a mask hold every positive click and no negative one, in place.
+
+    A click that the mask contradicts takes a small disc around it, which stops half-way to a click
+    of the other sign.
+
+    Args:
+        mask: H x W, True on the object.
+        prompt: in pixels of the mask. Of two opposite clicks on one pixel the later one counts.
+    """
+    positive, negative = _clicked_pixels(prompt, (mask.shape[0], mask.shape[1]))
+    reach = max(1.0, _REACH_FRACTION * max(mask.shape))
+    for clicks, others, value in ((positive, negative, True), (negative, positive, False)):
+        for y, x in clicks:
+            if mask[y, x] == value:
+                continue
+            nearest = min((np.hypot(y - v, x - u) for v, u in others), default=np.inf)
+            _draw_disc(mask, (y, x), min(reach, nearest / 2.001), value)
 
 
 def main_parts(mask: Mask, prompt: Prompt) -> Mask:
@@ -112,17 +130,6 @@ def _settle(
     ]
     if filled:
         inner[_pixels_of(hole_of, filled, len(holes))] = 1
-
-
-def _force(mask: Mask, positive: list[Pixel], negative: list[Pixel]) -> None:
-    """Give the clicks that the mask still contradicts a disc each."""
-    reach = max(1.0, _REACH_FRACTION * max(mask.shape))
-    for clicks, others, value in ((positive, negative, True), (negative, positive, False)):
-        for y, x in clicks:
-            if mask[y, x] == value:
-                continue
-            nearest = min((np.hypot(y - v, x - u) for v, u in others), default=np.inf)
-            _draw_disc(mask, (y, x), min(reach, nearest / 2.001), value)
 
 
 def _draw_disc(mask: Mask, centre: Pixel, radius: float, value: bool) -> None:

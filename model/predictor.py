@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from model import transforms
 from model.engines import Engine, EngineName, Precision, load_engine
-from model.mask_cleanup import clean_up
+from model.mask_cleanup import honour, settle
 from model.second_look import Look, Tile, tile_for
 from model.types import FOREGROUND, PADDING, ImageEmbedding, MaskPrediction, Prompt
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, identify
@@ -50,8 +50,8 @@ class Predictor:
             embedding: made by this predictor.
             prompt: in pixels of the original image.
         """
-        (prediction,) = self._predict_batch(embedding, [prompt])
-        return prediction
+        ((_, low_res_mask, iou_prediction),) = self._best_of(embedding, [prompt])
+        return self._finish(embedding, low_res_mask, iou_prediction)
 
     def segment(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], look: Look | None = None
@@ -63,10 +63,9 @@ class Predictor:
         replayed in their order, after the box where there is one, and the low-res mask of what
         came before goes into the network with the next click, as Segment Anything was trained to
         use it (Kirillov et al., ICCV 2023, appendix A). No state is kept between requests for
-        that. Then the mask is cleaned up, see :func:`model.mask_cleanup.clean_up`. A small object
-        is looked at once more in a tile of the image, see :mod:`model.second_look`; its answer
-        counts unless it runs over the tile's border. ``training/README.md`` has what each of this
-        is worth.
+        that. Then the mask is cleaned up, see :mod:`model.mask_cleanup`. A small object is looked
+        at once more in a tile of the image, see :mod:`model.second_look`; its answer counts unless
+        it runs over the tile's border. ``training/README.md`` has what each of this is worth.
 
         Prompts of as many points, such as boxes, pass through the network together.
 
@@ -119,12 +118,11 @@ class Predictor:
             replace(prompt, mask_input=low_res_masks.get(index, prompt.mask_input))
             for index, prompt in enumerate(prompts)
         ]
-        return [
-            replace(prediction, mask=clean_up(prediction.mask, prompt))
-            for prediction, prompt in zip(
-                self._predict_batch(embedding, last), prompts, strict=True
-            )
-        ]
+        cleaned = {
+            index: self._finish_cleanly(embedding, low_res_mask, iou_prediction, prompts[index])
+            for index, low_res_mask, iou_prediction in self._best_of(embedding, last)
+        }
+        return [cleaned[index] for index in range(len(prompts))]
 
     def predict_masks(
         self, embedding: ImageEmbedding, prompt: Prompt, *, multimask_output: bool
@@ -143,15 +141,6 @@ class Predictor:
                 low_res_masks[0, chosen], iou_predictions[0, chosen], strict=True
             )
         ]
-
-    def _predict_batch(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
-    ) -> list[MaskPrediction]:
-        predictions = {
-            index: self._finish(embedding, low_res_mask, iou_prediction)
-            for index, low_res_mask, iou_prediction in self._best_of(embedding, prompts)
-        }
-        return [predictions[index] for index in range(len(prompts))]
 
     def _best_of(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
@@ -191,10 +180,39 @@ class Predictor:
         low_res_mask: npt.NDArray[np.float32],
         iou_prediction: float,
     ) -> MaskPrediction:
-        mask = transforms.upsample_mask(
+        frame = self._upsample(embedding, low_res_mask)
+        mask = transforms.upsample_to_original(frame, embedding.original_size)
+        return MaskPrediction(mask, low_res_mask, iou_prediction)
+
+    def _finish_cleanly(
+        self,
+        embedding: ImageEmbedding,
+        low_res_mask: npt.NDArray[np.float32],
+        iou_prediction: float,
+        prompt: Prompt,
+    ) -> MaskPrediction:
+        """The same, cleaned up. Parts and holes are found in the input frame, which has them all.
+
+        The original image may have ten times as many pixels to go through.
+        """
+        frame = self._upsample(embedding, low_res_mask)
+        positive = frame > 0
+        coords = transforms.points_to_input_frame(
+            prompt.point_coords, embedding.original_size, self.engine.image_size
+        )
+        settled = settle(positive, replace(prompt, point_coords=coords))
+        np.negative(frame, out=frame, where=settled != positive)
+        mask = transforms.upsample_to_original(frame, embedding.original_size)
+        if positive.any():  # where the network sees nothing, a click alone is no object
+            honour(mask, prompt)
+        return MaskPrediction(mask, low_res_mask, iou_prediction)
+
+    def _upsample(
+        self, embedding: ImageEmbedding, low_res_mask: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        return transforms.upsample_to_frame(
             low_res_mask, embedding.original_size, self.engine.image_size
         )
-        return MaskPrediction(mask, low_res_mask, iou_prediction)
 
 
 def _is_replayed(prompt: Prompt, count: int) -> bool:

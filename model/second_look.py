@@ -9,7 +9,7 @@ embedding of their tile already there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ _SMALL_TOKENS = 6.0  # objects up to this size, along their longer side
 _LARGEST_SHARE = 0.5  # of a tile's side that the object may take
 _STEPS = 4  # tiles begin at every quarter of their side
 _SMALLEST_TILE = 32  # pixels
+_EXTENT_SIDE = 512  # pixels of a mask, of which the extent is taken
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]
@@ -130,11 +131,19 @@ def _extent(mask: Mask, prompt: Prompt) -> Box | None:
     wanted = prompt.point_coords[np.isin(labels, (FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT))]
     if prompt.has_box:
         corners = wanted
-    elif mask.any():
-        x, y, width, height = cv2.boundingRect(main_parts(mask, prompt).view(np.uint8))
-        corners = np.concatenate([wanted, [(x, y), (x + width - 1, y + height - 1)]])
     else:
-        return None
+        outer = cv2.boundingRect(mask.view(np.uint8))
+        if not outer[2]:
+            return None
+        left, top, width, height = outer
+        # a large object need not be seen in every pixel
+        step = -(-max(width, height) // _EXTENT_SIDE)
+        part = np.ascontiguousarray(mask[top : top + height : step, left : left + width : step])
+        coords = ((prompt.point_coords - (left, top)) / step).astype(np.float32)
+        main = main_parts(part, replace(prompt, point_coords=coords))
+        x, y, width, height = (step * side for side in cv2.boundingRect(main.view(np.uint8)))
+        first = np.array([left + x, top + y])
+        corners = np.concatenate([wanted, [first, first + (width - 1, height - 1)]])
     left, top = corners.min(axis=0)
     right, bottom = corners.max(axis=0)
     return float(left), float(top), float(right), float(bottom)

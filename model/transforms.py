@@ -8,6 +8,7 @@ at the top left of an S x S square. As SAM's ResizeLongestSide and postprocess_m
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,14 +48,10 @@ def points_to_input_frame(
     return point_coords * scale
 
 
-def upsample_mask(
+def upsample_to_frame(
     low_res_mask: npt.NDArray[np.float32], original_size: tuple[int, int], image_size: int
-) -> npt.NDArray[np.bool_]:
-    """Bring a low-resolution mask to the original image.
-
-    SAM does it in two bilinear steps: to the input frame, and without the padding to the original
-    size. So does this, but the second one only around what is positive in the frame, for nothing
-    else can become positive: large images hold small objects.
+) -> npt.NDArray[np.float32]:
+    """The first of SAM's two bilinear steps from a low-resolution mask to the original image.
 
     Args:
         low_res_mask: S/4 x S/4 logits over the padded input frame.
@@ -62,12 +59,30 @@ def upsample_mask(
         image_size: S.
 
     Returns:
+        h x w logits, the input frame without the padding.
+    """
+    height, width = input_size(original_size, image_size)
+    frame: npt.NDArray[Any] = cv2.resize(
+        low_res_mask, (image_size, image_size), interpolation=cv2.INTER_LINEAR
+    )
+    return frame[:height, :width]
+
+
+def upsample_to_original(
+    frame: npt.NDArray[np.float32], original_size: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """The second step, only around what is positive: large images hold small objects.
+
+    Nothing else can become positive.
+
+    Args:
+        frame: h x w logits, the input frame without the padding.
+        original_size: (H, W).
+
+    Returns:
         H x W, True where the bilinearly upsampled logit is positive.
     """
     mask = np.zeros(original_size, dtype=np.bool_)
-    height, width = input_size(original_size, image_size)
-    frame = cv2.resize(low_res_mask, (image_size, image_size), interpolation=cv2.INTER_LINEAR)
-    frame = frame[:height, :width]
     positive = frame > 0
     if not positive.any():
         return mask

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model import Predictor, Prompt, load_predictor
 from model.weights import BUILTIN_PATH
@@ -81,6 +83,70 @@ def test_objects_segmented_together_are_as_those_alone(predictor: Predictor) -> 
     for prompt, together in zip(prompts, predictor.segment(embedding, prompts), strict=True):
         (alone,) = predictor.segment(embedding, [prompt])
         np.testing.assert_allclose(together.low_res_mask, alone.low_res_mask, atol=1e-3)
+
+
+class Drawing:
+    """An engine that answers everything with one low-res mask."""
+
+    def __init__(self, low_res_mask: np.ndarray) -> None:
+        self.low_res_mask = low_res_mask
+        self.image_size = 4 * len(low_res_mask)
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        return np.zeros((1, 1, 4, 4), np.float32)
+
+    def decode(self, features: object, coords: np.ndarray, *others: object) -> tuple:
+        masks = np.tile(self.low_res_mask, (len(coords), 4, 1, 1))
+        return masks, np.zeros(masks.shape[:2])
+
+
+def drawing(low_res_mask: np.ndarray, height: int, width: int) -> Callable[[Prompt], np.ndarray]:
+    """Gives the cleaned mask of an image of that size to a prompt."""
+    predictor = Predictor(Drawing(low_res_mask.astype(np.float32)), None)
+    embedding = predictor.embed(np.zeros((height, width, 3), np.uint8))
+    return lambda prompt: predictor.segment(embedding, [prompt])[0].mask
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    clicks=st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=8
+    ),
+)
+def test_every_click_is_honoured(
+    seed: int, height: int, width: int, clicks: list[tuple[float, float, int]]
+) -> None:
+    """Of two opposite ones on a pixel the later one; whatever the size of the image."""
+    segment = drawing(np.random.default_rng(seed).standard_normal((16, 16)), height, width)
+    points = [(x * (width - 1), y * (height - 1)) for x, y, _ in clicks]
+    signs = [sign for _, _, sign in clicks]
+
+    mask = segment(Prompt.from_points(points, signs))
+
+    last = {}
+    for (x, y), sign in zip(np.float32(points), signs, strict=True):
+        last[int(np.floor(y + 0.5)), int(np.floor(x + 0.5))] = sign
+    assert {pixel: int(mask[pixel]) for pixel in last} == last
+
+
+def test_specks_go_whatever_the_size_of_the_image() -> None:
+    alone = np.full((256, 256), -2.0)
+    alone[40:160, 40:160] = 2
+    with_speck = alone.copy()
+    with_speck[180, 70] = 2
+    for height, width in ((300, 400), (2250, 3000)):
+        click = Prompt.from_points([(width * 100 / 256, width * 100 / 256)])
+        expected = drawing(alone, height, width)(click)
+        np.testing.assert_array_equal(drawing(with_speck, height, width)(click), expected)
+        assert expected.any()
+
+
+def test_where_the_network_sees_nothing_a_click_is_no_object() -> None:
+    segment = drawing(np.full((16, 16), -1.0), 30, 40)
+    assert not segment(Prompt.from_points([(20, 15)])).any()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,12 @@ import pytest
 from model import transforms
 
 
+def upsample(low_res_mask: np.ndarray, original: tuple[int, int]) -> np.ndarray:
+    """Both steps."""
+    frame = transforms.upsample_to_frame(low_res_mask, original, 1024)
+    return transforms.upsample_to_original(frame, original)
+
+
 @pytest.mark.parametrize(
     ("original", "expected"),
     [
@@ -30,7 +36,7 @@ def test_a_mask_comes_back_where_it_was(original: tuple[int, int]) -> None:
     low_res_mask = np.where(np.arange(256) + 0.5 < width / 4 / 2, 10.0, -10.0)
     low_res_mask = np.tile(low_res_mask.astype(np.float32), (256, 1))
 
-    mask = transforms.upsample_mask(low_res_mask, original, 1024)
+    mask = upsample(low_res_mask, original)
 
     assert mask.shape == original
     left = mask.sum(axis=1)
@@ -69,6 +75,4 @@ def test_a_mask_is_the_one_of_the_original_two_steps(
         frame = cv2.resize(low_res_mask, (1024, 1024), interpolation=cv2.INTER_LINEAR)
         inside = np.ascontiguousarray(frame[:height, :width])
         logits = cv2.resize(inside, original[::-1], interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_array_equal(
-            transforms.upsample_mask(low_res_mask, original, 1024), logits > 0
-        )
+        np.testing.assert_array_equal(upsample(low_res_mask, original), logits > 0)
