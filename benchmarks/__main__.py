@@ -43,7 +43,7 @@ def main() -> None:
         subjects = {name: _measure(name, checkpoint, options.repetitions) for name in SUBJECTS}
     print(f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}\n")
     print(report.networks(subjects, floor))
-    print(report.backend(served, subjects["ours openvino auto"]))
+    print(report.backend(served))
     report.plot(subjects, options.plot)
 
 

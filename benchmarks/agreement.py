@@ -45,7 +45,7 @@ def agreement(served: Predictor, exact: Predictor, clicks: int) -> dict[str, flo
     """
     rng = np.random.default_rng(0)
     photographs = [photograph(name) for name in PHOTOGRAPHS]
-    embeddings = [(_served(served, image), exact.embed(image)) for image in photographs]
+    embeddings = [(as_kept(served.embed(image)), exact.embed(image)) for image in photographs]
     ious = []
     for click in range(clicks):
         embedding, exact_embedding = embeddings[click % len(embeddings)]
@@ -76,9 +76,8 @@ def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     return np.count_nonzero(one & other) / union if union else 1.0
 
 
-def _served(predictor: Predictor, image: npt.NDArray[np.uint8]) -> ImageEmbedding:
+def as_kept(embedding: ImageEmbedding) -> ImageEmbedding:
     """An embedding as the backend keeps it: in fp16."""
-    embedding = predictor.embed(image)
     return ImageEmbedding(embedding.features.astype(np.float16), embedding.original_size)
 
 

@@ -33,12 +33,12 @@ def networks(subjects: Measurements, floor: Mapping[str, Any]) -> str:
     return f"{_table(header, rows)}\n{shares}"
 
 
-def backend(served: Serving, alone: Mapping[str, Any]) -> str:
+def backend(served: Serving) -> str:
     """The backend through HTTP."""
     single = served.crowds[0]
     rows = [
         ["click on an embedded image, 1080p", f"{served.warm_ms['1080p']:.1f} ms"],
-        ["of which HTTP", f"{served.warm_ms['1080p'] - alone['cleaned click 1080p']:.1f} ms"],
+        ["of which HTTP", f"{served.http_ms:.1f} ms"],
         ["click on an embedded image, 12 MP", f"{served.warm_ms['12 MP']:.1f} ms"],
         ["click on a new image, 1080p", f"{served.cold_ms['1080p']:.0f} ms"],
         ["click on a new image, 12 MP", f"{served.cold_ms['12 MP']:.0f} ms"],
@@ -53,7 +53,10 @@ def backend(served: Serving, alone: Mapping[str, Any]) -> str:
         ),
         ["start to first answer, network converted before", f"{served.second_start_s:.1f} s"],
         ["the very first start, which converts", f"{served.first_start_s:.0f} s"],
-        ["memory of a worker, resident", f"{served.resident_mb:.0f} MB"],
+        [
+            "memory of a worker, resident",
+            f"{served.resident_mb:.0f} MB, {served.shared_mb:.0f} of them shared by workers",
+        ],
     ]
     return _table(["backend, one worker", ""], rows)
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.agreement import photograph
+from benchmarks.agreement import as_kept, photograph
 from benchmarks.timing import median_ms
 
 Pixels = npt.NDArray[np.uint8]
@@ -69,22 +69,14 @@ def _ours(checkpoint: Path, repetitions: int, engine: str, precision: str) -> Me
     def answer(embedding: ImageEmbedding, prompt: Prompt) -> list[int]:
         return brush_rle.encode(predictor.predict(embedding, prompt).mask)
 
-    def cleaned(embedding: ImageEmbedding, prompt: Prompt) -> list[int]:
-        (prediction,) = predictor.segment(embedding, [prompt])
-        return brush_rle.encode(prediction.mask)
-
     measured: Measured = {"description": predictor.engine.description}
     for size in SIZES:
         pixels = image(size)
-        computed = predictor.embed(pixels)
-        embedding = ImageEmbedding(computed.features.astype(np.float16), computed.original_size)
+        embedding = as_kept(predictor.embed(pixels))
         prompt = Prompt.from_points([click(size)])
 
         measured[f"encode {size}"] = median_ms(partial(predictor.embed, pixels), repetitions)
         measured[f"click {size}"] = median_ms(partial(answer, embedding, prompt), 3 * repetitions)
-        measured[f"cleaned click {size}"] = median_ms(
-            partial(cleaned, embedding, prompt), 3 * repetitions
-        )
     return measured
 
 
