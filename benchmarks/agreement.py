@@ -8,18 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from skimage import data
 
-from model import ImageEmbedding, Predictor, Prompt, load_predictor
+from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
 from model.weights import BUILTIN_PATH
 
 # The photographs that come with scikit-image, without a download.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "rocket", "clock", "retina")
 BAR = {"mean": 0.99, "5th percentile": 0.98, "worst": 0.93}
+_TIE = 0.02  # difference of two predicted IoUs that rounding may turn round
 
 
 def main() -> int:
@@ -40,6 +42,9 @@ def main() -> int:
 def agreement(served: Predictor, exact: Predictor, clicks: int) -> dict[str, float]:
     """IoU of the masks that two predictors give for single clicks, spread over the photographs.
 
+    One click may mean several things. Where ``exact`` expects as much of two of its answers, either
+    is right: which one is shown, the last digit of any arithmetic decides.
+
     Returns:
         ``mean``, ``5th percentile`` and ``worst``.
     """
@@ -51,17 +56,19 @@ def agreement(served: Predictor, exact: Predictor, clicks: int) -> dict[str, flo
         embedding, exact_embedding = embeddings[click % len(embeddings)]
         height, width = embedding.original_size
         prompt = Prompt.from_points([(rng.uniform(0, width - 1), rng.uniform(0, height - 1))])
-        ious.append(
-            iou(
-                served.predict(embedding, prompt).mask,
-                exact.predict(exact_embedding, prompt).mask,
-            )
-        )
+        mask = served.predict(embedding, prompt).mask
+        right = _best_answers(exact.predict_masks(exact_embedding, prompt, multimask_output=True))
+        ious.append(max(iou(mask, answer.mask) for answer in right))
     return {
         "mean": round(float(np.mean(ious)), 4),
         "5th percentile": round(float(np.percentile(ious, 5)), 4),
         "worst": round(float(np.min(ious)), 4),
     }
+
+
+def _best_answers(answers: Sequence[MaskPrediction]) -> list[MaskPrediction]:
+    best = max(answer.iou_prediction for answer in answers)
+    return [answer for answer in answers if answer.iou_prediction >= best - _TIE]
 
 
 def photograph(name: str) -> npt.NDArray[np.uint8]:

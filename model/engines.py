@@ -67,8 +67,8 @@ def load_engine(
 ) -> Engine:
     """Load a checkpoint into an engine, and run it once: the first run is several times slower.
 
-    OpenVINO is asked questions whose answers are known first. Where it gives others, torch in
-    fp32 takes over: ``description`` and the log say so.
+    OpenVINO is asked questions whose answers are known first. Where it gives others or none, torch
+    in fp32 takes over: ``description`` and the log say so.
 
     Args:
         engine: ``auto`` is torch where it finds CUDA or MPS, else OpenVINO.
@@ -90,13 +90,14 @@ def load_engine(
     from model.engine_openvino import OpenVINOEngine
 
     conversion = convert_once(checkpoint, conversions)
-    loaded = OpenVINOEngine(conversion, precision)
     try:
+        loaded = OpenVINOEngine(conversion, precision)
         reference.check(loaded, conversion / reference.FILE_NAME)
-    except ValueError as error:
-        logger.error("%s failed its self-check (%s): torch serves", loaded.description, error)
+    except (reference.WrongAnswerError, RuntimeError) as error:  # OpenVINO raises the latter
+        reason = str(error).strip().splitlines()[-1]
+        logger.error("OpenVINO failed its self-check (%s): torch serves", reason)
         fallback = _load_torch(checkpoint, "fp32")
-        fallback.description += f", since {loaded.description} failed its self-check"
+        fallback.description += ", since OpenVINO failed its self-check"
         return fallback
     loaded.release_memory()  # the questions need more of it than clicks do
     return loaded

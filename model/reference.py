@@ -19,6 +19,10 @@ _TOLERANCE = 0.05
 _FP32_TOLERANCE = 1e-3
 
 
+class WrongAnswerError(Exception):
+    """An engine does not compute what torch does."""
+
+
 def image(size: int) -> npt.NDArray[np.uint8]:
     """A picture of discs on a slope, size * 3 // 4 x size x 3: padding is part of the question."""
     height = size * 3 // 4
@@ -52,7 +56,7 @@ def check(engine: Engine, path: Path) -> None:
         path: the file of the known answers.
 
     Raises:
-        ValueError: an answer is off; says which and by how much.
+        WrongAnswerError: an answer is off; says which and by how much.
     """
     size = engine.image_size
     with np.load(path) as expected:
@@ -67,4 +71,6 @@ def check(engine: Engine, path: Path) -> None:
             tolerance = _FP32_TOLERANCE if name == "iou_predictions" else _TOLERANCE
             error = np.linalg.norm(array - expected[name]) / np.linalg.norm(expected[name])
             if not error < tolerance:  # NaN too
-                raise ValueError(f"{name} is off by {error:.2g}, at most {tolerance} is allowed")
+                raise WrongAnswerError(
+                    f"{name} is off by {error:.2g}, at most {tolerance} is allowed"
+                )

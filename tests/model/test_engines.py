@@ -104,6 +104,21 @@ def test_an_engine_that_is_off_is_replaced_by_torch(
     np.testing.assert_allclose(found.low_res_mask, expected.low_res_mask, atol=1e-4)
 
 
+def test_an_engine_that_cannot_run_is_replaced_by_torch(
+    checkpoint: Path, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a processor that OpenVINO has no code for."""
+    shutil.copytree(model_dir, tmp_path, dirs_exist_ok=True)
+    (decoder,) = tmp_path.glob("openvino/*/decoder.xml")
+    decoder.write_text("<net/>")
+
+    fallback = load_predictor(checkpoint, "auto", "auto", tmp_path)
+
+    assert fallback.engine.description.startswith("torch on cpu, fp32, since OpenVINO")
+    assert "OpenVINO failed its self-check" in caplog.text
+    assert "torch serves" in caplog.text
+
+
 def test_objects_predicted_together_are_those_predicted_alone(predictor: Predictor) -> None:
     embedding = predictor.embed(IMAGE)
     click = Prompt.from_points([(40, 30)])

@@ -13,7 +13,7 @@ from model.weights import BUILTIN_PATH
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return load_predictor(BUILTIN_PATH)
+    return load_predictor(BUILTIN_PATH, precision="fp32")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5), (480, 640), (2000, 1500)])
