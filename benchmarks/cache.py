@@ -162,7 +162,13 @@ def images_per_second(workers: int, urls: list[str]) -> float:
         }
         command = [str(Path(sys.executable).with_name("rq")), "worker", "--url", url, QUEUE_NAME]
         started = [
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             for _ in range(workers)
         ]
         client = redis.Redis.from_url(url)
