@@ -2,71 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from xml.etree import ElementTree
+from collections.abc import Iterator, Sequence
+
+from backend.labeling_config import Control, LabelingConfig
 
 _PROMPTS = ("keypoint", "rectangle")
 _MASKS = ("brush", "bitmask", "polygon", "ellipse")
-
-
-@dataclass(frozen=True)
-class _Tag:
-    """A control tag. ``smart`` is on where nothing is said."""
-
-    type: str
-    name: str
-    labels: frozenset[str]
-    has_dynamic_labels: bool
-    is_smart: bool
-    is_chosen: bool
-
-    @property
-    def shape(self) -> str:
-        return self.type.lower().removesuffix("labels")
-
-    @property
-    def has_labels(self) -> bool:
-        return self.type.endswith("Labels")
-
-    def __str__(self) -> str:
-        return f'<{self.type} name="{self.name}">'
 
 
 def faults(xml: str) -> list[str]:
     """What to mend in a labeling config, most important first; nothing where clicks can work.
 
     Raises:
-        ValueError: it is no XML.
+        MalformedRegion: it is no labeling config.
     """
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"the labeling config is no XML: {error}") from error
-    images = [tag for tag in root.iter("Image") if tag.get("value") or tag.get("valueList")]
-    if not images:
-        return ['it has no Image: add <Image name="image" value="$image"/>']
+    config = LabelingConfig.parse(xml)
+    if not config.image_variables:
+        return [
+            'it has no Image with a control: add <Image name="image" value="$image"/>, and'
+            ' toName="image" to the controls'
+        ]
     return [
         fault
-        for image in images
-        for fault in _faults_of_image(image.get("name", ""), _tags(root, image.get("name", "")))
+        for image in config.image_variables
+        for fault in _faults_of_image(
+            image, [control for control in config.controls if image in control.to_names]
+        )
     ]
 
 
-def _faults_of_image(image: str, tags: list[_Tag]) -> Iterator[str]:
-    prompts = [tag for tag in tags if tag.shape in _PROMPTS and tag.is_smart and not tag.is_chosen]
-    outputs = [tag for tag in tags if tag.shape in _MASKS or tag.is_chosen]
+def _faults_of_image(image: str, controls: Sequence[Control]) -> Iterator[str]:
+    drawn = [one for one in controls if one.shape in _PROMPTS]
+    prompts = [one for one in drawn if one.is_smart and not _is_chosen(one)]
+    outputs = [one for one in controls if one.shape in _MASKS or _is_chosen(one)]
     if not prompts:
-        dull = [tag for tag in tags if tag.shape in _PROMPTS]
         mend = (
-            f'write smart="true" on {dull[0]}'
-            if dull
+            f'write smart="true" on {_tag(drawn[0])}'
+            if drawn
             else (
                 f'add <KeyPointLabels name="point" toName="{image}" smart="true"> with your labels'
             )
         )
         yield f'nothing can be clicked on "{image}": {mend}'
-    if not outputs and not [tag for tag in tags if tag.shape == "rectangle"]:
+    if not outputs and not [one for one in controls if one.shape == "rectangle"]:
         yield (
             f'there is nothing to put masks in on "{image}": add <BrushLabels name="brush"'
             f' toName="{image}" smart="false"> with the labels of the smart tags'
@@ -74,13 +52,15 @@ def _faults_of_image(image: str, tags: list[_Tag]) -> Iterator[str]:
     for output in outputs:
         if output.is_smart and output.shape in _MASKS:
             yield (
-                f'write smart="false" on {output}: Auto-Detect would choose it instead of the'
+                f'write smart="false" on {_tag(output)}: Auto-Detect would choose it instead of the'
                 " smart tags"
             )
-    yield from _missing_labels(prompts, outputs, tags)
+    yield from _missing_labels(prompts, outputs, controls)
 
 
-def _missing_labels(prompts: list[_Tag], outputs: list[_Tag], tags: list[_Tag]) -> Iterator[str]:
+def _missing_labels(
+    prompts: Sequence[Control], outputs: Sequence[Control], controls: Sequence[Control]
+) -> Iterator[str]:
     """Labels that can be clicked with and that no mask could carry."""
     labelled = [output for output in outputs if output.has_labels]
     if not labelled or len(labelled) < len(outputs):
@@ -89,29 +69,22 @@ def _missing_labels(prompts: list[_Tag], outputs: list[_Tag], tags: list[_Tag]) 
         return
     carried = frozenset().union(*(output.labels for output in labelled))
     for prompt in prompts:
-        given = [prompt] if prompt.has_labels else [tag for tag in tags if tag.type == "Labels"]
-        clickable = frozenset().union(*(tag.labels for tag in given))
+        given = [prompt] if prompt.has_labels else [one for one in controls if one.type == "Labels"]
+        clickable = frozenset().union(*(one.labels for one in given))
         missing = sorted(clickable - carried)
         if missing:
             names = ", ".join(f'"{label}"' for label in missing)
-            yield f"add to {labelled[0]} what {given[0]} has: {names}"
+            yield f"add to {_tag(labelled[0])} what {_tag(given[0])} has: {names}"
         if not given:
-            yield f"{prompt} has no labels and {labelled[0]} needs one: make it {prompt.type}Labels"
+            yield (
+                f"{_tag(prompt)} has no labels and {_tag(labelled[0])} needs one: make it"
+                f" {prompt.type}Labels"
+            )
 
 
-def _tags(root: ElementTree.Element, image: str) -> list[_Tag]:
-    """The control tags of an image."""
-    return [
-        _Tag(
-            type=tag.tag,
-            name=tag.get("name", ""),
-            labels=frozenset(
-                label.get("alias") or label.get("value") or "" for label in tag.iter("Label")
-            ),
-            has_dynamic_labels=tag.get("value", "").startswith("$"),
-            is_smart=tag.get("smart", "true").lower() != "false",
-            is_chosen=tag.get("model_output") == "true",
-        )
-        for tag in root.iter()
-        if image in [name.strip() for name in tag.get("toName", "").split(",")]
-    ]
+def _is_chosen(control: Control) -> bool:
+    return control.attributes.get("model_output") == "true"
+
+
+def _tag(control: Control) -> str:
+    return f'<{control.type} name="{control.name}">'

@@ -57,9 +57,9 @@ class Control:
         return self.type.endswith("Labels")
 
     @property
-    def is_smart_rectangle(self) -> bool:
-        """Whether it is there to prompt with; ``smart`` is on where nothing is said."""
-        return self.shape == "rectangle" and self.attributes.get("smart") != "false"
+    def is_smart(self) -> bool:
+        """Whether it prompts while Auto-Annotation is on, as it does where nothing is said."""
+        return self.attributes.get("smart", "true").lower() != "false"
 
     def offers(self, label: str | None) -> bool:
         """Whether a region of this control may carry the label."""
@@ -236,7 +236,7 @@ class LabelingConfig:
         candidates = sorted(chosen or possible, key=lambda control: _OUTPUTS.index(control.shape))
         if chosen:
             return candidates
-        return [c for c in candidates if not c.is_smart_rectangle] or candidates
+        return [c for c in candidates if c.shape != "rectangle" or not c.is_smart] or candidates
 
     def _labels_control_for(self, to_name: str, label: str | None) -> Control | None:
         for control in self.controls:

@@ -65,5 +65,5 @@ def test_labels_of_the_task_are_not_known_beforehand() -> None:
 
 
 def test_no_xml() -> None:
-    with pytest.raises(ValueError, match="is no XML"):
+    with pytest.raises(ValueError, match="cannot be read as a labeling config"):
         faults("<View>")
