@@ -28,21 +28,19 @@ def main() -> int:
     with ExitStack() as running:
         try:
             url = _start(running)
+            print(
+                f"\n  Label Studio: {url}\n"
+                f"  log in as:    {EMAIL}   {PASSWORD}\n\n"
+                "  Open a task, switch Auto-Annotation on (bottom bar), choose the smart tool and\n"
+                "  a label, and click an object. Alt-click says 'not this'; the green tick\n"
+                "  accepts.\n\n"
+                "  Ctrl-C ends both.\n",
+                flush=True,
+            )
+            signal.pause()
         except RuntimeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            return 0
-        print(
-            f"\n  Label Studio: {url}\n"
-            f"  log in as:    {EMAIL}   {PASSWORD}\n\n"
-            "  Open a task, switch Auto-Annotation on (bottom bar), choose the smart tool and a\n"
-            "  label, and click an object. Alt-click says 'not this'; the green tick accepts.\n\n"
-            "  Ctrl-C ends both.\n",
-            flush=True,
-        )
-        try:
-            signal.pause()
         except KeyboardInterrupt:
             print("ending", flush=True)
     return 0
