@@ -141,6 +141,7 @@ def measure_workers(image_count: int) -> None:
         server = subprocess.Popen(
             [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port := free_port())],
             cwd=folder,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         urls = [f"http://127.0.0.1:{port}/{index}.jpg" for index in range(image_count)]

@@ -135,31 +135,6 @@ def blobs(seed: int, height: int, width: int) -> np.ndarray:
     return (smooth > np.median(smooth)) ^ (noise > 0.99)
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 10_000),
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    clicks=st.lists(
-        st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=8
-    ),
-)
-def test_every_click_is_honoured(
-    seed: int, height: int, width: int, clicks: list[tuple[float, float, int]]
-) -> None:
-    mask = blobs(seed, height, width)
-    points = [(x * (width - 1), y * (height - 1)) for x, y, _ in clicks]
-    signs = [sign for _, _, sign in clicks]
-
-    cleaned = clean_up(mask, Prompt.from_points(points, signs))
-
-    last = {}
-    for (x, y), sign in zip(np.float32(points), signs, strict=True):
-        last[int(np.floor(y + 0.5)), int(np.floor(x + 0.5))] = sign
-    for pixel, sign in last.items():
-        assert cleaned[pixel] == sign
-
-
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000))
 def test_only_specks_go_where_no_click_asks_for_more(seed: int) -> None:
