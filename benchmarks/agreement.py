@@ -17,6 +17,7 @@ from skimage import data
 
 from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
 from model.weights import BUILTIN_PATH
+from training.protocol import iou
 
 # The photographs that come with scikit-image, without a download.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "rocket", "clock", "retina")
@@ -75,12 +76,6 @@ def photograph(name: str) -> npt.NDArray[np.uint8]:
     """One of :data:`PHOTOGRAPHS`, H x W x 3 uint8 RGB."""
     image: npt.NDArray[np.uint8] = getattr(data, name)()
     return np.stack([image] * 3, axis=-1) if image.ndim == 2 else image[..., :3]
-
-
-def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks; 1 for two empty ones."""
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
 
 
 def as_kept(embedding: ImageEmbedding) -> ImageEmbedding:
