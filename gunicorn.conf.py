@@ -1,6 +1,5 @@
 """How gunicorn serves the backend. gunicorn reads this file by its name."""
 
-import logging
 import os
 import shutil
 import tempfile
@@ -33,19 +32,12 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = _counts  # noqa: TID251
 
 
 def on_starting(server: Any) -> None:
-    """Get the published checkpoint, once and before any worker needs it."""
-    logger = logging.getLogger("backend")
-    if _settings.checkpoint is None:
-        try:
-            weights.download(_settings.model_dir)
-        except (OSError, ValueError) as error:
-            logger.warning(
-                "the published MobileSAM weights cannot be had (%s): the small built-in checkpoint"
-                " serves instead, good for trying out only. To use MobileSAM's own, put"
-                " mobile_sam.pt into %s or set MOBILESAM_CHECKPOINT to its path.",
-                error,
-                _settings.model_dir,
-            )
+    """Choose the checkpoint once for all workers, so that all of them serve the same one."""
+    try:
+        checkpoint = weights.obtain(_settings.checkpoint, _settings.model_dir)
+    except (OSError, ValueError):
+        return  # the first worker ends with the same error, and its log line names the cause
+    os.environ["MOBILESAM_CHECKPOINT"] = str(checkpoint.path)  # noqa: TID251
 
 
 def child_exit(server: Any, worker: Any) -> None:

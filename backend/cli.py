@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.announcement import AnnouncementFile
 from backend.doctor import Doctor, Verdict
-from backend.label_studio import LabelStudio, LabelStudioError
+from backend.label_studio import LabelStudioError
 from backend.labeling_config import LabelingConfig, MalformedRegion
-from backend.outgoing import Outgoing
-from backend.plugin import Service
 from backend.precompute import (
     QUEUE_NAME,
     Failure,
@@ -25,6 +22,7 @@ from backend.precompute import (
     images_of_folder,
     images_of_tasks,
 )
+from backend.service import Service, connect_label_studio
 from backend.settings import Settings
 
 
@@ -129,12 +127,7 @@ def _images(
         return images_of_tasks(tasks, config, failures), len(tasks) * len(config.image_variables)
     if settings.label_studio_url is None:
         raise ValueError("--project needs LABEL_STUDIO_URL")
-    label_studio = LabelStudio(
-        settings.label_studio_url,
-        settings.label_studio_api_key,
-        Outgoing(settings.allowed_hosts),
-        AnnouncementFile(settings.cache_dir / "label-studio.json"),
-    )
+    label_studio = connect_label_studio(settings)
     project = label_studio.project(options.project)
     config = LabelingConfig.parse(project["label_config"])
     images = images_of_tasks(label_studio.all_tasks(options.project), config, failures)

@@ -20,7 +20,7 @@ from backend.labeling_config import (
     UnanswerableRegion,
     whole_number,
 )
-from backend.plugin import Service
+from backend.service import Service
 from backend.settings import Settings
 from model import weights
 from model.types import Prompt
@@ -115,7 +115,7 @@ class Doctor:
         return verdict
 
     def _weights(self) -> str:
-        checkpoint = weights.find(self._settings.checkpoint, self._settings.model_dir)
+        checkpoint = weights.obtain(self._settings.checkpoint, self._settings.model_dir)
         if checkpoint.path == weights.BUILTIN_PATH:
             raise _Doubtful(
                 f"{checkpoint.model_version}, good for trying out only: put mobile_sam.pt into"

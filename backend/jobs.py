@@ -43,6 +43,8 @@ class Rank(IntEnum):
 class Prefetcher:
     """A background queue of images to embed. Every method returns at once and never raises.
 
+    Nothing is embedded before :meth:`start`.
+
     Args:
         segmenter: does the work; shares its embeddings with the clicks.
         images: gets the images.
@@ -60,6 +62,9 @@ class Prefetcher:
             queue.PriorityQueue()
         )
         self._is_full = False  # said once, until the queue has been empty again
+
+    def start(self) -> None:
+        """Begin to empty the queue, in a thread of its own."""
         threading.Thread(target=self._work, name="prefetch", daemon=True).start()
 
     def tasks_opened(self, tasks: list[dict[str, Any]], config: LabelingConfig) -> None:

@@ -1,7 +1,7 @@
 """The Label Studio class. "Model" means the network here; Label Studio would say it of this.
 
 The plugin is built anew for each request, as label-studio-ml does; what outlives a request is in
-:class:`Service`, one for each process.
+:class:`backend.service.Service`, one for each process.
 """
 
 from __future__ import annotations
@@ -10,27 +10,17 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from backend import metrics, regions, rendering
-from backend.announcement import AnnouncementFile
-from backend.embedding_store import EmbeddingStore
-from backend.embedding_tiers import DiskTier, RedisTier, Tier
-from backend.fetching import Fetcher
-from backend.images import ImageError, ImageLoader, image_key
-from backend.jobs import Prefetcher
-from backend.label_studio import LabelStudio
+from backend.images import ImageError, image_key
 from backend.labeling_config import LabelingConfig, UnanswerableRegion, whole_number
-from backend.outgoing import Outgoing
 from backend.regions import Interaction
-from backend.segmenter import Segmenter
+from backend.service import Service
 from backend.settings import Settings
-from model import weights
-from model.predictor import load_predictor
 from model.second_look import Look, Tile
 from model.types import ImageEmbedding, MaskPrediction
 
@@ -48,44 +38,6 @@ finally:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Service:
-    """What all requests of a process share."""
-
-    segmenter: Segmenter
-    images: ImageLoader
-    prefetcher: Prefetcher
-    label_studio: LabelStudio
-
-    @classmethod
-    def start(cls, settings: Settings) -> Service:
-        """Load the model.
-
-        Raises:
-            OSError, ValueError: the checkpoint or the engine cannot be used; says why.
-        """
-        checkpoint = weights.find(settings.checkpoint, settings.model_dir)
-        predictor = load_predictor(
-            checkpoint.path, settings.engine, settings.precision, settings.model_dir
-        )
-        tiers: list[Tier] = []
-        if settings.cache_disk_gb:
-            tiers.append(DiskTier(settings.cache_dir, int(settings.cache_disk_gb * 2**30)))
-        if settings.redis_url:
-            tiers.append(RedisTier(settings.redis_url))
-        segmenter = Segmenter(predictor, EmbeddingStore(settings.cache_memory_mb << 20, tiers))
-        logger.info("ready: %s on %s", checkpoint.model_version, predictor.engine.description)
-        outgoing = Outgoing(settings.allowed_hosts)
-        announcements = AnnouncementFile(settings.cache_dir / "label-studio.json")
-        label_studio = LabelStudio(
-            settings.label_studio_url, settings.label_studio_api_key, outgoing, announcements
-        )
-        is_known = settings.label_studio_url is not None or settings.basic_auth is not None
-        images = ImageLoader(Fetcher(label_studio, outgoing, settings.local_files_document_root))
-        prefetcher = Prefetcher(segmenter, images, label_studio if is_known else None)
-        return cls(segmenter, images, prefetcher, label_studio)
-
-
 class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
     """Answers smart keypoints and smart rectangles with masks.
 
@@ -101,6 +53,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         with cls._starting:
             if cls.service is None:
                 MobileSAMBackend.service = Service.start(Settings.from_env())
+                MobileSAMBackend.service.prefetcher.start()
             assert cls.service is not None
             return cls.service
 

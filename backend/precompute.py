@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from backend.images import ImageError, decode, image_key
 from backend.labeling_config import LabelingConfig, UnanswerableRegion, whole_number
-from backend.plugin import Service
+from backend.service import Service
 from backend.settings import Settings
 
 QUEUE_NAME = "mobile-sam"

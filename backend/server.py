@@ -20,7 +20,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 from backend import metrics
 from backend.labeling_config import LabelingConfig, MalformedRegion, UnanswerableRegion
 from backend.log import Problems
-from backend.plugin import MobileSAMBackend, Service
+from backend.plugin import MobileSAMBackend
+from backend.service import Service
 from backend.settings import Settings
 from backend.status import page as status_page
 
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> Flask:
     problems = Problems(settings.cache_dir / "problems.json")
     logging.getLogger("backend").addHandler(problems)
     service = Service.start(settings)
+    service.prefetcher.start()
     MobileSAMBackend.service = service
     model_version = service.segmenter.model_version
 

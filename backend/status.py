@@ -9,7 +9,7 @@ from flask import Response, render_template
 
 from backend import metrics
 from backend.log import Problem
-from backend.plugin import Service
+from backend.service import Service
 
 _TIERS = ("memory", "disk", "redis")
 

@@ -89,9 +89,7 @@ def _numbers(text: str, counts: tuple[int, ...]) -> list[float]:
 
 
 def _segment(options: argparse.Namespace) -> dict[str, object]:
-    if options.checkpoint is None:
-        _try_download(options.model_dir)
-    checkpoint = weights.find(options.checkpoint, options.model_dir)
+    checkpoint = weights.obtain(options.checkpoint, options.model_dir)
     image = _read(options.image)
     prompt = Prompt.from_points(
         [(x, y) for x, y, _ in options.point],
@@ -116,13 +114,6 @@ def _segment(options: argparse.Namespace) -> dict[str, object]:
         "weights": checkpoint.model_version,
         "engine": predictor.engine.description,
     }
-
-
-def _try_download(model_dir: Path) -> None:
-    try:
-        weights.download(model_dir)
-    except (OSError, ValueError) as error:
-        print(f"warning: {error}; using the small built-in checkpoint", file=sys.stderr)
 
 
 def _read(path: Path) -> npt.NDArray[np.uint8]:

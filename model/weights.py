@@ -7,6 +7,7 @@ in: smaller, trained by ``training/``, for trying out and for tests.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ PUBLISHED_URL = (
 )
 PUBLISHED_SHA256 = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
 PUBLISHED_NAME = "mobile_sam.pt"
-BUILTIN_PATH = Path(__file__).with_name("mobile_sam_builtin.safetensors")
+BUILTIN_PATH = Path(__file__).resolve().with_name("mobile_sam_builtin.safetensors")
 DEFAULT_MODEL_DIR = Path("~/.cache/mobile-sam").expanduser()
 
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,32 @@ def find(checkpoint: Path | None, model_dir: Path) -> Checkpoint:
     return found
 
 
-def download(
-    model_dir: Path, url: str = PUBLISHED_URL, expected_sha256: str = PUBLISHED_SHA256
-) -> Path:
+def obtain(checkpoint: Path | None, model_dir: Path) -> Checkpoint:
+    """Choose the checkpoint, and download the published one where it is missing.
+
+    A download that fails is a warning in the log: the built-in checkpoint serves then.
+
+    Args:
+        checkpoint, model_dir: as :func:`find` takes them.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`find` raises them.
+    """
+    if checkpoint is None:
+        try:
+            download(model_dir, PUBLISHED_URL, PUBLISHED_SHA256)
+        except (OSError, ValueError) as error:
+            logger.warning(
+                "the published MobileSAM weights are not available (%s): the small built-in"
+                " checkpoint serves instead, good for trying out only. To use MobileSAM's own, put"
+                " mobile_sam.pt into %s or set MOBILESAM_CHECKPOINT to its path.",
+                error,
+                model_dir,
+            )
+    return find(checkpoint, model_dir)
+
+
+def download(model_dir: Path, url: str, expected_sha256: str) -> Path:
     """Download the published checkpoint into ``model_dir``, unless it is there.
 
     Shows a progress bar. The file appears under its name only when it is complete and verified.

@@ -87,12 +87,12 @@ class TestDownload:
         (folder / "weights").write_bytes(b"a login page")
         model_dir = tmp_path / "models"
         with pytest.raises(error, match=sentence):
-            weights.download(model_dir, f"{url}/{path}")
+            weights.download(model_dir, f"{url}/{path}", weights.PUBLISHED_SHA256)
         assert list(model_dir.iterdir()) == []
 
     def test_no_network(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="cannot be downloaded"):
-            weights.download(tmp_path, "http://127.0.0.1:9/mobile_sam.pt")
+            weights.download(tmp_path, "http://127.0.0.1:9/mobile_sam.pt", weights.PUBLISHED_SHA256)
 
 
 class TestLoad:

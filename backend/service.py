@@ -1,0 +1,81 @@
+"""What all requests of a process share, and how a process comes by it.
+
+The server, the commands and the RQ workers all start here, so all of them find the same weights.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from backend.announcement import AnnouncementFile
+from backend.embedding_store import EmbeddingStore
+from backend.embedding_tiers import DiskTier, RedisTier, Tier
+from backend.fetching import Fetcher
+from backend.images import ImageLoader
+from backend.jobs import Prefetcher
+from backend.label_studio import LabelStudio
+from backend.outgoing import Outgoing
+from backend.segmenter import Segmenter
+from backend.settings import Settings
+from model import weights
+from model.predictor import load_predictor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The loaded model and everything that feeds it. Threads may share a service."""
+
+    segmenter: Segmenter
+    images: ImageLoader
+    prefetcher: Prefetcher
+    label_studio: LabelStudio
+
+    @classmethod
+    def start(cls, settings: Settings) -> Service:
+        """Find the weights, load the model and connect the caches.
+
+        The published checkpoint is downloaded where it is missing. The prefetcher is idle until
+        its own ``start`` is called.
+
+        Raises:
+            OSError, ValueError: the checkpoint or the engine cannot be used; says why.
+        """
+        checkpoint = weights.obtain(settings.checkpoint, settings.model_dir)
+        predictor = load_predictor(
+            checkpoint.path, settings.engine, settings.precision, settings.model_dir
+        )
+        segmenter = Segmenter(predictor, _store(settings))
+        logger.info("ready: %s on %s", checkpoint.model_version, predictor.engine.description)
+        outgoing = Outgoing(settings.allowed_hosts)
+        label_studio = connect_label_studio(settings, outgoing)
+        is_known = settings.label_studio_url is not None or settings.basic_auth is not None
+        images = ImageLoader(Fetcher(label_studio, outgoing, settings.local_files_document_root))
+        prefetcher = Prefetcher(segmenter, images, label_studio if is_known else None)
+        return cls(segmenter, images, prefetcher, label_studio)
+
+
+def connect_label_studio(settings: Settings, outgoing: Outgoing | None = None) -> LabelStudio:
+    """The client of Label Studio; no request is made yet.
+
+    Args:
+        settings: where Label Studio is, and its token.
+        outgoing: the HTTP client to share with others.
+    """
+    return LabelStudio(
+        settings.label_studio_url,
+        settings.label_studio_api_key,
+        outgoing or Outgoing(settings.allowed_hosts),
+        AnnouncementFile(settings.cache_dir / "label-studio.json"),
+    )
+
+
+def _store(settings: Settings) -> EmbeddingStore:
+    tiers: list[Tier] = []
+    if settings.cache_disk_gb:
+        tiers.append(DiskTier(settings.cache_dir, int(settings.cache_disk_gb * 2**30)))
+    if settings.redis_url:
+        tiers.append(RedisTier(settings.redis_url))
+    return EmbeddingStore(settings.cache_memory_mb << 20, tiers)

@@ -1,0 +1,148 @@
+"""Every command finds the weights by itself: nothing has to run before it."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.network.checkpoint import add_metadata
+from model.weights import BUILTIN_PATH
+
+ROOT = Path(__file__).parents[2]
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="tag" toName="image"><Label value="Object"/></BrushLabels>'
+    '<KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/>'
+    "</KeyPointLabels></View>"
+)
+# Runs a program as `python -m` does, with another file in the place of the published checkpoint.
+LAUNCHER = """
+import runpy, sys
+from model import weights
+weights.PUBLISHED_URL, weights.PUBLISHED_SHA256 = sys.argv[1:3]
+sys.argv = sys.argv[3:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+class Machine:
+    """A machine with an empty model folder, beside a download server."""
+
+    def __init__(self, folder: Path, url: str, sha256: str) -> None:
+        self.folder = folder
+        self.sha256 = sha256
+        self._published = url, sha256
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        home = {
+            "MODEL_DIR": str(self.folder / "models"),
+            "CACHE_DIR": str(self.folder / "cache"),
+            "ALLOWED_HOSTS": "127.0.0.1",
+        }
+        return {**os.environ, **home, **settings}  # noqa: TID251
+
+    def run(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", LAUNCHER, *self._published, *command],
+            cwd=ROOT,
+            env=self.environment(**settings),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    @property
+    def has_weights(self) -> bool:
+        return (self.folder / "models" / "mobile_sam.pt").exists()
+
+    def fingerprints(self) -> set[str]:
+        """Of the weights that the kept embeddings were made with."""
+        return {path.name[:16] for path in self.folder.glob("cache/??/*.safetensors")}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, serve: Callable[[Path], str]) -> Machine:
+    served = tmp_path / "served"
+    served.mkdir()
+    published = served / "mobile_sam.pt"
+    shutil.copy(BUILTIN_PATH, published)
+    add_metadata(published, {"note": "stands for the published checkpoint"})
+    sha256 = hashlib.sha256(published.read_bytes()).hexdigest()
+    return Machine(tmp_path, f"{serve(served)}/mobile_sam.pt", sha256)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (320, 240), (90, 120, 60)).save(folder / "photo.png")
+    return folder
+
+
+def test_precompute_downloads_the_weights(machine: Machine, photos: Path) -> None:
+    done = machine.run(
+        "backend", "precompute", "--folder", str(photos), "--url-prefix", "http://127.0.0.1/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert machine.has_weights
+    assert machine.fingerprints() == {machine.sha256[:16]}
+
+
+def test_doctor_downloads_the_weights(machine: Machine) -> None:
+    done = machine.run("backend", "doctor")
+    assert "ok\tweights\tmobile-sam" in done.stdout.splitlines()
+    assert machine.has_weights
+
+
+def test_an_rq_worker_downloads_the_weights(
+    machine: Machine, photos: Path, serve: Callable[[Path], str], redis_server: tuple
+) -> None:
+    _, redis_url = redis_server
+    task = {"id": 1, "data": {"image": f"{serve(photos)}/photo.png"}}
+    (machine.folder / "tasks.json").write_text(json.dumps([task]))
+    (machine.folder / "config.xml").write_text(CONFIG)
+    asking = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "backend", "precompute", "--queue"),
+            *("--tasks", str(machine.folder / "tasks.json")),
+            *("--config", str(machine.folder / "config.xml")),
+        ],
+        cwd=ROOT,
+        env=machine.environment(REDIS_URL=redis_url),
+        stderr=subprocess.DEVNULL,
+    )
+    settings = {"REDIS_URL": redis_url}
+    arguments = ("worker", "--url", redis_url, "--max-jobs", "1", "mobile-sam")
+    worker = machine.run("rq.cli", *arguments, **settings)
+    assert worker.returncode == 0, worker.stderr
+    assert asking.wait(30) == 0
+    assert machine.has_weights
+    assert machine.fingerprints() == {machine.sha256[:16]}
+
+
+def test_without_the_download_the_log_says_which_weights_serve(
+    machine: Machine, photos: Path
+) -> None:
+    (machine.folder / "served" / "mobile_sam.pt").unlink()
+    done = machine.run(
+        "backend", "precompute", "--folder", str(photos), "--url-prefix", "http://127.0.0.1/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the published MobileSAM weights are not available" in done.stderr
+    assert "the small built-in checkpoint serves instead" in done.stderr
+    builtin = hashlib.sha256(BUILTIN_PATH.read_bytes()).hexdigest()
+    assert machine.fingerprints() == {builtin[:16]}
+
+
+@pytest.mark.parametrize("module", ["backend.precompute", "backend.cli"])
+def test_the_commands_do_without_label_studio_ml(module: str) -> None:
+    script = f"import sys, {module}; sys.exit('label_studio_ml' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
