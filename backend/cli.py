@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from backend.doctor import Doctor, Verdict
+from backend.image_ref import ImageRef
 from backend.label_studio import LabelStudioError
 from backend.labeling_config import LabelingConfig, MalformedRegion
 from backend.precompute import (
     QUEUE_NAME,
     Failure,
-    Image,
     embed_here,
     embed_on_workers,
     images_of_folder,
@@ -111,7 +111,7 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 
 def _images(
     options: argparse.Namespace, settings: Settings, failures: list[Failure]
-) -> tuple[Iterator[Image], int | None]:
+) -> tuple[Iterator[ImageRef], int | None]:
     """The images to embed, and how many they are where that is known."""
     if options.folder is not None:
         if options.url_prefix is None:

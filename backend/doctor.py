@@ -12,13 +12,12 @@ from typing import Any
 import redis
 
 from backend import config_check
-from backend.images import ImageError, image_key
+from backend.errors import ImageError
 from backend.label_studio import LabelStudio, LabelStudioError
 from backend.labeling_config import (
     LabelingConfig,
     MalformedRegion,
     UnanswerableRegion,
-    whole_number,
 )
 from backend.service import Service
 from backend.settings import Settings
@@ -250,18 +249,18 @@ class Doctor:
         config = LabelingConfig.parse(project["label_config"])
         if not config.image_variables:
             raise _Skip("the labeling config has no image")
-        url = config.image_url(task, next(iter(config.image_variables)))
-        task_id = whole_number(task.get("id"))
+        ref = config.image_ref(task, next(iter(config.image_variables)))
         begun = time.perf_counter()
-        image = service.images.load(url, task_id)
+        service.images.load(ref)
         fetched = time.perf_counter()
-        embedding = service.segmenter.embed(image_key(url), lambda: image)
+        embedding = service.segmenter.embed(ref)
         embedded = time.perf_counter()
         height, width = embedding.original_size
-        service.segmenter.segment(embedding, [Prompt.from_points([(width / 2, height / 2)])])
+        middle = Prompt.from_points([(width / 2, height / 2)])
+        service.segmenter.segment(ref, embedding, [middle])
         clicked = time.perf_counter()
         return (
-            f"task {task_id}, {width} x {height}: fetched in {1000 * (fetched - begun):.0f} ms,"
+            f"{ref}, {width} x {height}: fetched in {1000 * (fetched - begun):.0f} ms,"
             f" embedded in {1000 * (embedded - fetched):.0f} ms, clicked in"
             f" {1000 * (clicked - embedded):.0f} ms"
         )

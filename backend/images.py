@@ -1,29 +1,21 @@
-"""A task's image as the annotator's browser shows it, and the name its embedding is kept under."""
+"""A task's image as the annotator's browser shows it."""
 
 from __future__ import annotations
 
-import hashlib
 from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from backend.errors import ImageError
 from backend.fetching import Fetcher
+from backend.image_ref import ImageRef
 from backend.label_studio import LabelStudioError
-from backend.outgoing import OutgoingError, parse_url
+from backend.outgoing import OutgoingError
 
 # What browsers show, and TIFF. Pillow knows more, some of which start other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "ICO", "TIFF")
-
-# Query parameters that storage services sign URLs with: they change at every visit, the image
-# they lead to does not. Lower case.
-_SIGNATURE_PARAMETERS = ("awsaccesskeyid", "googleaccessid", "expires", "signature", "sig", "se")
-_SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
-
-
-class ImageError(ValueError):
-    """The image cannot be had. The message is for the operator: cause and mend, no secrets."""
 
 
 class ImageLoader:
@@ -32,48 +24,23 @@ class ImageLoader:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
 
-    def load(self, url: str, task_id: int | None = None) -> npt.NDArray[np.uint8]:
+    def load(self, ref: ImageRef) -> npt.NDArray[np.uint8]:
         """Get an image.
-
-        Args:
-            url: as it stands in the task; see :meth:`Fetcher.fetch`.
-            task_id: the task it stands in.
 
         Returns:
             H x W x 3 uint8 RGB, turned as its EXIF orientation says.
 
         Raises:
-            ImageError: it cannot be fetched or decoded.
+            ImageError: the image cannot be fetched or decoded.
         """
         try:
-            content = self._fetcher.fetch(url, task_id)
+            if ref.path is not None:
+                return decode(ref.path.read_bytes())
+            return decode(self._fetcher.fetch(ref.url, ref.task_id))
         except (OutgoingError, LabelStudioError) as error:
             raise ImageError(str(error)) from error
         except OSError as error:
             raise ImageError(f"a local file cannot be read: {error.strerror}") from error
-        return decode(content)
-
-
-def image_key(url: str) -> str:
-    """A short name for the image behind a URL: its hash, without parameters that only sign.
-
-    Raises:
-        ImageError: it is no URL.
-    """
-    if url.startswith(("http://", "https://")):
-        try:
-            parsed = parse_url(url)
-        except OutgoingError as error:
-            raise ImageError(str(error)) from error
-        signing = [
-            name
-            for name in parsed.params
-            if name.lower() in _SIGNATURE_PARAMETERS or name.lower().startswith(_SIGNATURE_PREFIXES)
-        ]
-        for name in signing:
-            parsed = parsed.copy_remove_param(name)
-        url = str(parsed)
-    return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:

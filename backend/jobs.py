@@ -11,12 +11,11 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from enum import IntEnum
 from functools import partial
 from typing import Any
 
 from backend import metrics
-from backend.images import ImageError, ImageLoader, image_key
+from backend.errors import ImageError
 from backend.label_studio import LabelStudio, LabelStudioError
 from backend.labeling_config import (
     LabelingConfig,
@@ -24,20 +23,13 @@ from backend.labeling_config import (
     UnanswerableRegion,
     whole_number,
 )
+from backend.priority import Priority
 from backend.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 500
 _LOOK_AHEAD = 5  # tasks after the one an annotator is at
-
-
-class Rank(IntEnum):
-    """How soon an image may be needed."""
-
-    CURRENT = 0
-    NEXT = 1
-    REST = 2
 
 
 class Prefetcher:
@@ -47,18 +39,14 @@ class Prefetcher:
 
     Args:
         segmenter: does the work; shares its embeddings with the clicks.
-        images: gets the images.
         label_studio: says which tasks come next; without it only what a request names is done.
     """
 
-    def __init__(
-        self, segmenter: Segmenter, images: ImageLoader, label_studio: LabelStudio | None
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, label_studio: LabelStudio | None) -> None:
         self._segmenter = segmenter
-        self._images = images
         self._label_studio = label_studio
-        self._order = itertools.count()  # first in, first out within a rank
-        self._waiting: queue.PriorityQueue[tuple[Rank, int, Callable[[], None]]] = (
+        self._order = itertools.count()  # first in, first out within a priority
+        self._waiting: queue.PriorityQueue[tuple[Priority, int, Callable[[], None]]] = (
             queue.PriorityQueue()
         )
         self._is_full = False  # said once, until the queue has been empty again
@@ -69,15 +57,15 @@ class Prefetcher:
 
     def tasks_opened(self, tasks: list[dict[str, Any]], config: LabelingConfig) -> None:
         """An annotator has opened a task, or somebody asked for predictions of many."""
-        rank = Rank.CURRENT if len(tasks) == 1 else Rank.REST
-        self._put_tasks(rank, tasks, config)
+        priority = Priority.OPENED if len(tasks) == 1 else Priority.REST
+        self._put_tasks(priority, tasks, config)
         if len(tasks) == 1:
             project_id, task_id = (
                 whole_number(tasks[0].get("project")),
                 whole_number(tasks[0].get("id")),
             )
             if project_id is not None and task_id is not None:
-                self._put(Rank.NEXT, partial(self._look_ahead, project_id, task_id))
+                self._put(Priority.NEXT, partial(self._look_ahead, project_id, task_id))
 
     def event(self, action: str, body: Mapping[str, Any]) -> None:
         """A webhook of Label Studio. It is not signed: it only says where to ask the API."""
@@ -89,24 +77,24 @@ class Prefetcher:
             annotation = body.get("annotation")
             task_id = whole_number(annotation.get("task")) if isinstance(annotation, dict) else None
             if task_id is not None:
-                self._put(Rank.NEXT, partial(self._look_ahead, project_id, task_id))
+                self._put(Priority.NEXT, partial(self._look_ahead, project_id, task_id))
         elif action == "TASKS_CREATED":
             created = _ids(body.get("tasks"))
             if created:
-                self._put(Rank.REST, partial(self._look_up, project_id, created))
+                self._put(Priority.REST, partial(self._look_up, project_id, created))
         elif action == "TASKS_DELETED":
             for task_id in _ids(body.get("tasks")):
-                self._put(Rank.REST, partial(self._forget, task_id))
+                self._put(Priority.REST, partial(self._forget, task_id))
 
     def wait_until_empty(self) -> None:
         """Wait until everything that has been put into the queue is done."""
         self._waiting.join()
 
-    def _put(self, rank: Rank, job: Callable[[], None]) -> None:
+    def _put(self, priority: Priority, job: Callable[[], None]) -> None:
         # what is wanted soon finds room when an import of thousands has filled the queue
-        room = _MAX_WAITING if rank is Rank.REST else 2 * _MAX_WAITING
+        room = _MAX_WAITING if priority is Priority.REST else 2 * _MAX_WAITING
         if self._waiting.qsize() < room:
-            self._waiting.put((rank, next(self._order), job))
+            self._waiting.put((priority, next(self._order), job))
             metrics.WAITING.set(self._waiting.qsize())
             return
         metrics.JOBS.labels("dropped").inc()
@@ -119,12 +107,12 @@ class Prefetcher:
         self._is_full = True
 
     def _put_tasks(
-        self, rank: Rank, tasks: Iterable[Mapping[str, Any]], config: LabelingConfig
+        self, priority: Priority, tasks: Iterable[Mapping[str, Any]], config: LabelingConfig
     ) -> None:
         for task in tasks:
             # of a task that carries megabytes of drafts along, this is all that is waited with
             wanted = {"id": task.get("id"), "data": task.get("data")}
-            self._put(rank, partial(self._embed, wanted, config))
+            self._put(priority, partial(self._embed, wanted, config, priority))
 
     def _work(self) -> None:
         while True:
@@ -143,13 +131,14 @@ class Prefetcher:
             finally:
                 self._waiting.task_done()
 
-    def _embed(self, task: Mapping[str, Any], config: LabelingConfig) -> None:
-        embed_task(self._segmenter, self._images, task, config)
+    def _embed(self, task: Mapping[str, Any], config: LabelingConfig, priority: Priority) -> None:
+        for ref in config.image_refs(task):
+            self._segmenter.embed(ref, priority=priority)
 
     def _look_ahead(self, project_id: int, task_id: int) -> None:
         if self._label_studio is not None:
             tasks = self._label_studio.tasks_after(project_id, task_id, _LOOK_AHEAD)
-            self._put_tasks(Rank.NEXT, tasks, self._config(self._label_studio, project_id))
+            self._put_tasks(Priority.NEXT, tasks, self._config(self._label_studio, project_id))
 
     def _look_up(self, project_id: int, task_ids: list[int]) -> None:
         """Embed tasks that somebody says have been created, as far as the API knows them."""
@@ -159,7 +148,7 @@ class Prefetcher:
         tasks = self._label_studio.tasks_after(project_id, min(task_ids) - 1, count)
         wanted = set(task_ids)
         created = [task for task in tasks if task["id"] in wanted]
-        self._put_tasks(Rank.REST, created, self._config(self._label_studio, project_id))
+        self._put_tasks(Priority.REST, created, self._config(self._label_studio, project_id))
 
     @staticmethod
     def _config(label_studio: LabelStudio, project_id: int) -> LabelingConfig:
@@ -169,22 +158,6 @@ class Prefetcher:
         """Drop a task that somebody says has been deleted, once the API knows it no longer."""
         if self._label_studio is not None and not self._label_studio.has_task(task_id):
             self._segmenter.forget_task(task_id)
-
-
-def embed_task(
-    segmenter: Segmenter, images: ImageLoader, task: Mapping[str, Any], config: LabelingConfig
-) -> None:
-    """Embed every image of a task, unless that is done; nobody waits for it.
-
-    Raises:
-        ImageError, UnanswerableRegion: an image cannot be had.
-    """
-    task_id = whole_number(task.get("id"))
-    for to_name in config.image_variables:
-        for url in config.image_urls(task, to_name):
-            segmenter.embed(
-                image_key(url), partial(images.load, url, task_id), task_id=task_id, urgent=False
-            )
 
 
 def _ids(tasks: Any) -> list[int]:

@@ -7,12 +7,14 @@ A control tag may carry settings of this backend, as attributes that Label Studi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from label_studio_sdk._extensions.label_studio_tools.core.label_config import parse_config
 from lxml import etree
+
+from backend.image_ref import ImageRef
 
 # Where masks go when several tags could take them, best first. Rectangles stand last: they tell
 # least of a mask, and most often they are there to prompt with.
@@ -86,6 +88,10 @@ class Output:
     second_look: bool
 
 
+# Masks of prompts that name no tag: bitmasks, whatever the labeling config has.
+TAGLESS_OUTPUT = Output(Control("", "Bitmask", ()), None, 1.0, 500, second_look=True)
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """Where an Image tag finds its images: "$name" of the task's data; one, or a list."""
@@ -134,44 +140,36 @@ class LabelingConfig:
         pointed_to = {to_name for control in controls for to_name in control.to_names}
         return cls(controls, _images(attributes, pointed_to))
 
-    def image_urls(self, task: Mapping[str, Any], to_name: str) -> list[str]:
-        """The URLs of the images that a tag shows, as they stand in the task.
+    def image_refs(self, task: Mapping[str, Any]) -> Iterator[ImageRef]:
+        """Every image that a task shows.
+
+        Raises:
+            UnanswerableRegion: after the last image, where the task has none for a tag.
+        """
+        errors = []
+        for to_name in self.image_variables:
+            try:
+                urls = self._image_urls(task, to_name)
+            except UnanswerableRegion as error:
+                errors.append(error)
+            else:
+                yield from (_ref(task, url) for url in urls)
+        if errors:
+            raise errors[0]
+
+    def image_ref(self, task: Mapping[str, Any], to_name: str, item_index: int = 0) -> ImageRef:
+        """The image that a tag shows, of a list the image at ``item_index``.
 
         Raises:
             UnanswerableRegion: the config or the task does not name one.
         """
-        source = self.image_variables.get(to_name)
-        if source is None:
-            raise UnanswerableRegion(
-                f'the labeling config has no Image tag "{to_name}" with a value that a control'
-                " points to"
-            )
-        found = _resolved(source.value, task.get("data"))
-        urls = found if source.is_list else [found]
-        if (
-            not isinstance(urls, list)
-            or not urls
-            or not all(isinstance(url, str) and url for url in urls)
-        ):
-            raise UnanswerableRegion(
-                f'the task\'s data has no image URL under "{source.value.lstrip("$")}", which the'
-                f' Image tag "{to_name}" asks for'
-            )
-        return urls
-
-    def image_url(self, task: Mapping[str, Any], to_name: str, item_index: int = 0) -> str:
-        """The URL of the image that a tag shows, of a list the one at ``item_index``.
-
-        Raises:
-            UnanswerableRegion: the config or the task does not name one.
-        """
-        urls = self.image_urls(task, to_name)
+        urls = self._image_urls(task, to_name)
         if item_index >= len(urls):
             raise UnanswerableRegion(
                 f'the region is on image {item_index + 1} of the tag "{to_name}", and the task has'
                 f" {len(urls)}: reload the page"
             )
-        return urls[item_index]
+        return _ref(task, urls[item_index])
 
     def only_image(self) -> str:
         """The one Image tag, for prompts that do not say which they were made on.
@@ -223,6 +221,26 @@ class LabelingConfig:
             f'{names} has no label "{label}": add it there, as the smart tools have it'
         )
 
+    def _image_urls(self, task: Mapping[str, Any], to_name: str) -> list[str]:
+        source = self.image_variables.get(to_name)
+        if source is None:
+            raise UnanswerableRegion(
+                f'the labeling config has no Image tag "{to_name}" with a value that a control'
+                " points to"
+            )
+        found = _resolved(source.value, task.get("data"))
+        urls = found if source.is_list else [found]
+        if (
+            not isinstance(urls, list)
+            or not urls
+            or not all(isinstance(url, str) and url for url in urls)
+        ):
+            raise UnanswerableRegion(
+                f'the task\'s data has no image URL under "{source.value.lstrip("$")}", which the'
+                f' Image tag "{to_name}" asks for'
+            )
+        return urls
+
     def _output_candidates(self, to_name: str) -> list[Control]:
         """The tags that may take masks, best first."""
         chosen, possible = [], []
@@ -248,6 +266,10 @@ class LabelingConfig:
 def whole_number(value: Any) -> int | None:
     """An id as Label Studio writes it; None for anything else, True and False too."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _ref(task: Mapping[str, Any], url: str) -> ImageRef:
+    return ImageRef(url, whole_number(task.get("id")))
 
 
 def _attributes(xml: str) -> dict[tuple[str, str], dict[str, str]]:

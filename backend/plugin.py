@@ -10,19 +10,23 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
 from backend import metrics, regions, rendering
-from backend.images import ImageError, image_key
-from backend.labeling_config import LabelingConfig, UnanswerableRegion, whole_number
+from backend.errors import ImageError
+from backend.image_ref import ImageRef
+from backend.labeling_config import (
+    TAGLESS_OUTPUT,
+    LabelingConfig,
+    Output,
+    UnanswerableRegion,
+)
 from backend.regions import Interaction
+from backend.segmenter import Segmenter
 from backend.service import Service
 from backend.settings import Settings
-from model.second_look import Look, Tile
-from model.types import ImageEmbedding, MaskPrediction
+from model.types import MaskPrediction
 
 # label-studio-ml imports torch where it finds it, for torch's multiprocessing alone. Hidden for
 # this one import, it takes Python's, and a process that needs no torch stays without it.
@@ -88,10 +92,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         task = tasks[0]
         predicted: list[dict[str, Any]] = []
         try:
-            if regions.is_bare(result):
-                predicted = self._answer_bare(service, task, result, config)
-            else:
-                predicted = self._answer(service, task, regions.parse(result, config), config)
+            predicted = _predict_regions(service.segmenter, task, result, config)
             metrics.CLICKS.labels("mask" if predicted else "empty").inc()
         except (UnanswerableRegion, ImageError) as error:
             metrics.CLICKS.labels("unanswerable").inc()
@@ -110,105 +111,56 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         """Nothing: MobileSAM does not learn from annotations."""
         return {}
 
-    def _answer(
-        self,
-        service: Service,
-        task: Mapping[str, Any],
-        interactions: Sequence[Interaction],
-        config: LabelingConfig,
-    ) -> list[dict[str, Any]]:
-        # before the images: none is fetched for an answer that cannot be given
-        outputs = [config.output_for(one.to_name, one.label) for one in interactions]
-        predicted: list[dict[str, Any]] = []
-        predictions = self._masks(
-            service, task, interactions, config, [output.second_look for output in outputs]
-        )
-        for interaction, output, prediction in zip(interactions, outputs, predictions, strict=True):
-            if not prediction.mask.any():
-                logger.warning("task %s: the model found nothing at the click", task.get("id"))
-            predicted += rendering.render(prediction, interaction, output)
-        return predicted
 
-    def _answer_bare(
-        self,
-        service: Service,
-        task: Mapping[str, Any],
-        result: Sequence[Any],
-        config: LabelingConfig,
-    ) -> list[dict[str, Any]]:
-        interaction = regions.parse_bare(result, config)
-        (prediction,) = self._masks(service, task, [interaction], config, [True])
+def _predict_regions(
+    segmenter: Segmenter, task: Mapping[str, Any], result: Sequence[Any], config: LabelingConfig
+) -> list[dict[str, Any]]:
+    """From what the annotator did to the regions that Label Studio draws."""
+    interactions = regions.parse(result, config)
+    # before the images: none is fetched for an answer that cannot be given
+    outputs = [
+        TAGLESS_OUTPUT if one.is_tagless else config.output_for(one.to_name, one.label)
+        for one in interactions
+    ]
+    predictions = _segment(segmenter, task, interactions, outputs, config)
+    predicted: list[dict[str, Any]] = []
+    for interaction, output, prediction in zip(interactions, outputs, predictions, strict=True):
         if not prediction.mask.any():
-            raise UnanswerableRegion("the model found nothing at the click: click elsewhere on it")
-        return rendering.render_bare(prediction, interaction)
-
-    def _masks(
-        self,
-        service: Service,
-        task: Mapping[str, Any],
-        interactions: Sequence[Interaction],
-        config: LabelingConfig,
-        second_look: Sequence[bool],
-    ) -> list[MaskPrediction]:
-        """The one place where clicks become masks; the objects of an image go together."""
-        on_images: dict[tuple[str, int, tuple[int, int] | None, bool], list[int]] = {}
-        for index, (one, twice) in enumerate(zip(interactions, second_look, strict=True)):
-            image = one.to_name, one.item_index or 0, one.reported_size, twice
-            on_images.setdefault(image, []).append(index)
-        masks: dict[int, MaskPrediction] = {}
-        for (to_name, item_index, reported_size, twice), indices in on_images.items():
-            url = config.image_url(task, to_name, item_index)
-            embedding = self._embedding(service, task, url, reported_size)
-            prompts = [interactions[index].prompt(embedding.original_size) for index in indices]
-            look = self._look(service, task, url, embedding.original_size) if twice else None
-            found = service.segmenter.segment(embedding, prompts, look)
-            masks.update(zip(indices, found, strict=True))
-        return [masks[index] for index in range(len(interactions))]
-
-    def _look(
-        self, service: Service, task: Mapping[str, Any], url: str, original_size: tuple[int, int]
-    ) -> Look:
-        """Embeds tiles of an image; where that fails the first look has to do."""
-        task_id = whole_number(task.get("id"))
-
-        def load(tile: Tile) -> npt.NDArray[np.uint8]:
-            image = service.images.load(url, task_id)
-            if image.shape[:2] != original_size:
-                raise ImageError("the image is not the one any more that was encoded before")
-            return tile.cut(image)
-
-        def look(tile: Tile) -> ImageEmbedding | None:
-            try:
-                return service.segmenter.embed_tile(
-                    image_key(url), original_size, tile, lambda: load(tile), task_id=task_id
+            if interaction.is_tagless:
+                raise UnanswerableRegion(
+                    "the model found nothing at the click: click elsewhere on the object"
                 )
-            except ImageError as error:
-                logger.warning(
-                    "task %s: a small object was looked at only once: %s", task.get("id"), error
-                )
-                return None
+            logger.warning("task %s: the model found nothing at the click", task.get("id"))
+        predicted += rendering.render(prediction, interaction, output)
+    return predicted
 
-        return look
 
-    def _embedding(
-        self,
-        service: Service,
-        task: Mapping[str, Any],
-        url: str,
-        reported_size: tuple[int, int] | None,
-    ) -> ImageEmbedding:
-        """The embedding of the image that the annotator sees."""
-        task_id = whole_number(task.get("id"))
-        embedding = service.segmenter.embed(
-            image_key(url),
-            lambda: service.images.load(url, task_id),
-            reported_size,
-            task_id=task_id,
-        )
-        if reported_size not in (None, embedding.original_size):
-            shown, found = reported_size, embedding.original_size
-            raise UnanswerableRegion(
-                f"the editor shows an image of {shown[1]} x {shown[0]}, and the one fetched here"
-                f" has {found[1]} x {found[0]}: reload the page"
-            )
-        return embedding
+def _segment(
+    segmenter: Segmenter,
+    task: Mapping[str, Any],
+    interactions: Sequence[Interaction],
+    outputs: Sequence[Output],
+    config: LabelingConfig,
+) -> list[MaskPrediction]:
+    """One mask for each interaction; the objects of an image are decoded together."""
+    of_image: dict[_Image, list[int]] = {}
+    for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
+        ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
+        image = _Image(ref, interaction.reported_size, output.second_look)
+        of_image.setdefault(image, []).append(index)
+    masks: dict[int, MaskPrediction] = {}
+    for image, indices in of_image.items():
+        embedding = segmenter.embed(image.ref, reported_size=image.reported_size)
+        prompts = [interactions[index].prompt(embedding.original_size) for index in indices]
+        found = segmenter.segment(image.ref, embedding, prompts, refine=image.refine)
+        masks.update(zip(indices, found, strict=True))
+    return [masks[index] for index in range(len(interactions))]
+
+
+@dataclass(frozen=True)
+class _Image:
+    """What interactions must have in common to be decoded together."""
+
+    ref: ImageRef
+    reported_size: tuple[int, int] | None
+    refine: bool

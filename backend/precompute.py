@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 from tqdm import tqdm
 
-from backend.images import ImageError, decode, image_key
-from backend.labeling_config import LabelingConfig, UnanswerableRegion, whole_number
+from backend.errors import ImageError
+from backend.image_ref import ImageRef
+from backend.labeling_config import LabelingConfig, UnanswerableRegion
+from backend.priority import Priority
 from backend.service import Service
 from backend.settings import Settings
 
@@ -33,26 +33,6 @@ _POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Image:
-    """An image to embed.
-
-    Attributes:
-        url: as it stands in the tasks; its embedding is found under it.
-        task_id: the task it belongs to, if that is known.
-        path: the file to read in the place of the URL, if it lies here.
-    """
-
-    url: str
-    task_id: int | None = None
-    path: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """What a list of failures calls it."""
-        return f"task {self.task_id}" if self.task_id is not None else self.url[:200]
-
-
-@dataclass(frozen=True)
 class Failure:
     """An image that could not be embedded, and why."""
 
@@ -62,34 +42,31 @@ class Failure:
 
 def images_of_tasks(
     tasks: Iterable[dict[str, Any]], config: LabelingConfig, failures: list[Failure]
-) -> Iterator[Image]:
+) -> Iterator[ImageRef]:
     """Every image that the tasks show; tasks without one go to ``failures``."""
     for task in tasks:
-        task_id = whole_number(task.get("id"))
-        for to_name in config.image_variables:
-            try:
-                for url in config.image_urls(task, to_name):
-                    yield Image(url, task_id)
-            except UnanswerableRegion as error:
-                failures.append(Failure(f"task {task_id}", str(error)))
+        try:
+            yield from config.image_refs(task)
+        except UnanswerableRegion as error:
+            failures.append(Failure(f"task {task.get('id')}", str(error)))
 
 
-def images_of_folder(folder: Path, url_prefix: str) -> Iterator[Image]:
+def images_of_folder(folder: Path, url_prefix: str) -> Iterator[ImageRef]:
     """Every image file below a folder, under the URL that tasks have for it."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _SUFFIXES:
-            yield Image(url_prefix + path.relative_to(folder).as_posix(), path=path)
+            yield ImageRef(url_prefix + path.relative_to(folder).as_posix(), path=path)
 
 
 def embed_here(
-    service: Service, images: Iterable[Image], total: int | None, failures: list[Failure]
+    service: Service, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
 ) -> None:
     """Embed images in this process, with a progress bar. What is kept already is skipped."""
     with (
         ThreadPoolExecutor(_LOADS_AT_ONCE) as pool,
         tqdm(total=total, unit="image", desc="embedding") as progress,
     ):
-        waiting: dict[Future[None], Image] = {}
+        waiting: dict[Future[None], ImageRef] = {}
         remaining = iter(images)
         while True:
             room = 2 * _LOADS_AT_ONCE - len(waiting)
@@ -102,13 +79,13 @@ def embed_here(
                 image = waiting.pop(future)
                 try:
                     future.result()
-                except (ImageError, OSError) as error:
-                    failures.append(Failure(image.name, str(error)))
+                except ImageError as error:
+                    failures.append(Failure(str(image), str(error)))
                 progress.update()
 
 
 def embed_on_workers(
-    redis_url: str, images: Iterable[Image], total: int | None, failures: list[Failure]
+    redis_url: str, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
 ) -> None:
     """Let RQ workers embed images, and show their progress until all is done."""
     queue = Queue(QUEUE_NAME, connection=Redis.from_url(redis_url))
@@ -154,11 +131,11 @@ def embed_job(images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
     failures: list[tuple[str, str]] = []
     service = _worker_service()
     for url, task_id in images:
-        image = Image(url, task_id)
+        image = ImageRef(url, task_id)
         try:
             _embed(service, image)
-        except (ImageError, OSError) as error:
-            failures.append((image.name, str(error)))
+        except ImageError as error:
+            failures.append((str(image), str(error)))
     return failures
 
 
@@ -167,17 +144,6 @@ def _worker_service() -> Service:
     return Service.start(Settings.from_env())
 
 
-def _embed(service: Service, image: Image) -> None:
-    key = image_key(image.url)
-    if service.segmenter.has(key):
-        return
-    load = (
-        functools.partial(_load_file, image.path)
-        if image.path
-        else functools.partial(service.images.load, image.url, image.task_id)
-    )
-    service.segmenter.embed(key, load, task_id=image.task_id, urgent=False)
-
-
-def _load_file(path: Path) -> npt.NDArray[np.uint8]:
-    return decode(path.read_bytes())
+def _embed(service: Service, image: ImageRef) -> None:
+    if not service.segmenter.has(image):
+        service.segmenter.embed(image, priority=Priority.REST)

@@ -46,6 +46,7 @@ class Interaction:
             top-left corner; None for clicks.
         image_rotation: degrees by which the editor's view is turned. Coordinates are not.
         item_index: which image of a list; None where the tag shows a single one.
+        is_tagless: whether the editor named no tag and no label: the prompt of the coming editor.
     """
 
     to_name: str
@@ -55,6 +56,7 @@ class Interaction:
     rectangle: Percents | None = None
     image_rotation: int = 0
     item_index: int | None = None
+    is_tagless: bool = False
 
     def prompt(self, original_size: tuple[int, int]) -> Prompt:
         """The prompt in pixels of an image of ``original_size`` (H, W)."""
@@ -69,6 +71,7 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
     """Read the smart regions of one interactive request.
 
     All keypoints of one image and label are one object; every rectangle is an object of its own.
+    The prompt of the coming editor, which names no tag, is one object.
 
     Args:
         result: ``context["result"]`` of the request.
@@ -77,6 +80,8 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
         MalformedRegion: an item is not as Label Studio writes it.
         UnanswerableRegion: an item is of a kind or of a tag that cannot be answered.
     """
+    if is_bare(result):
+        return [_parse_bare(result, config)]
     clicks: dict[tuple[str, int | None, str | None], Interaction] = {}
     rectangles: list[Interaction] = []
     for item in _items(result):
@@ -102,7 +107,7 @@ def is_bare(result: Sequence[Any]) -> bool:
     )
 
 
-def parse_bare(result: Sequence[Any], config: LabelingConfig) -> Interaction:
+def _parse_bare(result: Sequence[Any], config: LabelingConfig) -> Interaction:
     """Read the prompt of the coming editor: all points and the rectangle are one object.
 
     Raises:
@@ -110,7 +115,7 @@ def parse_bare(result: Sequence[Any], config: LabelingConfig) -> Interaction:
         UnanswerableRegion: an item is of a kind that cannot be answered, or there are several
             rectangles.
     """
-    interaction = Interaction(config.only_image())
+    interaction = Interaction(config.only_image(), is_tagless=True)
     for item in _items(result):
         kind, value = _kind_and_value(item)
         if kind in _KEYPOINTS:

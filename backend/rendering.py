@@ -51,17 +51,6 @@ def render(
     return regions
 
 
-def render_bare(prediction: MaskPrediction, interaction: Interaction) -> list[dict[str, Any]]:
-    """A mask for a prompt that names no tag: the bitmask alone; none for an empty mask."""
-    if not prediction.mask.any():
-        return []
-    value = {"imageDataURL": encode_bitmask(prediction.mask)}
-    bitmask = Control("", "Bitmask", (interaction.to_name,))
-    region = _region(prediction, interaction, bitmask, value)
-    del region["from_name"]
-    return [region]
-
-
 def encode_bitmask(mask: npt.NDArray[np.bool_]) -> str:
     """A mask, H x W, as the data: URL of a PNG: white on the object, transparent elsewhere.
 
@@ -144,6 +133,8 @@ def _region(
         "score": score(prediction),
         "readonly": False,
     }
+    if interaction.is_tagless:
+        del region["from_name"]
     if interaction.item_index is not None:
         region["item_index"] = interaction.item_index
     return region

@@ -1,46 +1,49 @@
-"""The one process-wide object: a predictor and the embeddings it has made."""
+"""The one process-wide object: a predictor, the images and the embeddings made of them."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import Counter
 
 from backend import metrics
 from backend.click_memory import ClickMemory
-from backend.embedding_store import EmbeddingStore, IsUrgent
+from backend.embedding_store import EmbeddingStore
+from backend.errors import ImageError
+from backend.image_ref import ImageRef
+from backend.images import ImageLoader
+from backend.priority import Demand, Priority, PriorityLock
+from backend.recent_images import RecentImages
 from model.predictor import Predictor
-from model.second_look import Look, Tile
+from model.second_look import Tile
 from model.types import ImageEmbedding, MaskPrediction, Prompt
 
 logger = logging.getLogger(__name__)
 
-LoadImage = Callable[[], npt.NDArray[np.uint8]]
+Pixels = npt.NDArray[np.uint8]
 
 
 class Segmenter:
-    """Embeds images through the store and predicts masks. Threads may share it."""
+    """Embeds images and predicts masks. Threads may share a segmenter.
 
-    def __init__(self, predictor: Predictor, store: EmbeddingStore) -> None:
+    Args:
+        predictor: the loaded model.
+        store: where embeddings are kept.
+        images: loads the images.
+    """
+
+    def __init__(self, predictor: Predictor, store: EmbeddingStore, images: ImageLoader) -> None:
         self._predictor = predictor
         self._store = store
+        self._images = images
+        self._recent_images = RecentImages()
         self._clicks = ClickMemory()
-        self._turn = _Turn()
-
-    def measure(self) -> tuple[float, float]:
-        """Seconds that an image and a click take, once everything is warm."""
-        image = np.zeros((1080, 1920, 3), dtype=np.uint8)
-        begun = time.perf_counter()
-        embedding = self._predictor.embed(image)
-        embedded = time.perf_counter()
-        self._predictor.predict(embedding, Prompt.from_points([(960, 540)]))
-        return embedded - begun, time.perf_counter() - embedded
+        # One encode uses every core: two at once would make both annotators wait longer.
+        self._encoder_lock = PriorityLock()
 
     @property
     def model_version(self) -> str:
@@ -52,143 +55,139 @@ class Segmenter:
         """What runs the network: engine, device, precision."""
         return self._predictor.engine.description
 
+    def measure(self) -> tuple[float, float]:
+        """Seconds that an image and a click take, once everything is warm."""
+        image = np.zeros((1080, 1920, 3), dtype=np.uint8)
+        begun = time.perf_counter()
+        embedding = self._predictor.embed(image)
+        embedded = time.perf_counter()
+        self._predictor.predict(embedding, Prompt.from_points([(960, 540)]))
+        return embedded - begun, time.perf_counter() - embedded
+
     def embed(
         self,
-        image_key: str,
-        load: LoadImage,
-        reported_size: tuple[int, int] | None = None,
+        ref: ImageRef,
         *,
-        task_id: int | None = None,
-        urgent: bool = True,
+        reported_size: tuple[int, int] | None = None,
+        priority: Priority = Priority.CLICK,
     ) -> ImageEmbedding:
         """The embedding of an image, from the store or encoded now.
 
         Args:
-            image_key: names the image; the same key must mean the same picture.
-            load: gets the image, H x W x 3 uint8 RGB; called only when it must be encoded.
-            reported_size: (H, W) of the image the annotator sees, where Label Studio tells. An
-                embedding of another size is of another picture: the image is encoded again.
-            task_id: the task it belongs to, so that it can be dropped with it.
-            urgent: whether an annotator waits. Others let the urgent ones go first.
+            ref: the image.
+            reported_size: (H, W) of the image that the annotator sees, where Label Studio tells.
+                A kept embedding of another size is of another picture: the image is encoded again.
+            priority: who waits for the embedding.
 
         Raises:
-            ImageError: ``load`` failed.
+            ImageError: the image is not available, or has another size than the annotator sees.
         """
-        return self._embed(
-            self._key(image_key), load, reported_size, task_id, urgent, metrics.ENCODES
+        embedding = self._store.get_or_compute(
+            self._key(ref.key),
+            partial(self._encode_image, ref),
+            task_id=ref.task_id,
+            expected_size=reported_size,
+            priority=priority,
         )
-
-    def embed_tile(
-        self,
-        image_key: str,
-        original_size: tuple[int, int],
-        tile: Tile,
-        load: LoadImage,
-        *,
-        task_id: int | None = None,
-    ) -> ImageEmbedding:
-        """The embedding of a tile of an image, for which an annotator waits; see :meth:`embed`.
-
-        Args:
-            image_key: of the whole image.
-            original_size: (H, W) of the whole image: of another size it is another picture.
-            load: gets what the tile shows.
-        """
-        height, width = original_size
-        part = f"{tile.left}-{tile.top}-{tile.width}x{tile.height}"
-        name = f"{part}-of-{width}x{height}-{image_key}"
-        return self._embed(self._key(name), load, tile.size, task_id, True, metrics.TILE_ENCODES)
-
-    def has(self, image_key: str) -> bool:
-        """Whether the embedding of an image is kept beyond this process."""
-        return self._store.has(self._key(image_key))
+        if reported_size not in (None, embedding.original_size):
+            shown, found = reported_size, embedding.original_size
+            raise ImageError(
+                f"the editor shows an image of {shown[1]} x {shown[0]}, and the image fetched here"
+                f" has {found[1]} x {found[0]}: reload the page"
+            )
+        return embedding
 
     def segment(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], look: Look | None = None
+        self,
+        ref: ImageRef,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        refine: bool = True,
     ) -> list[MaskPrediction]:
-        """The masks of objects; see :meth:`model.Predictor.segment`."""
+        """The masks of objects in one image, for which an annotator waits.
+
+        Args:
+            ref: the image.
+            embedding: the embedding of the image.
+            prompts: one for each object, in pixels of the image.
+            refine: whether a small object is predicted again in a crop of the image, which takes
+                another encode.
+        """
         known = [self._clicks.recall(embedding, prompt) for prompt in prompts]
-        predictions = self._predictor.segment(embedding, known, look)
+        embed_crop = partial(self._embed_crop, ref, embedding.original_size) if refine else None
+        predictions = self._predictor.segment(embedding, known, embed_crop)
         self._clicks.keep(embedding, prompts, predictions)
         return predictions
 
+    def has(self, ref: ImageRef) -> bool:
+        """Whether the embedding of an image is kept beyond this process."""
+        return self._store.has(self._key(ref.key))
+
     def forget_task(self, task_id: int) -> None:
-        """Drop what is kept for a task that is no more."""
+        """Drop the embeddings of a task that was deleted."""
         self._store.forget_task(task_id)
 
-    def _key(self, image_key: str) -> str:
-        return f"{self._predictor.checkpoint.fingerprint[:16]}-{image_key}"
+    def _embed_crop(
+        self, ref: ImageRef, original_size: tuple[int, int], crop: Tile
+    ) -> ImageEmbedding | None:
+        """The embedding of a crop; None where the image is not available any more."""
+        height, width = original_size
+        place = f"{crop.left}-{crop.top}-{crop.width}x{crop.height}-of-{width}x{height}"
+        try:
+            return self._store.get_or_compute(
+                self._key(f"{place}-{ref.key}"),
+                partial(self._encode_crop, ref, original_size, crop),
+                task_id=ref.task_id,
+                expected_size=crop.size,
+                priority=Priority.CLICK,
+            )
+        except ImageError as error:
+            logger.warning("%s: a small object was looked at only once: %s", ref, error)
+            return None
 
-    def _embed(
-        self,
-        key: str,
-        load: LoadImage,
-        reported_size: tuple[int, int] | None,
-        task_id: int | None,
-        urgent: bool,
-        counter: Counter,
-    ) -> ImageEmbedding:
-        was_kept = True
-
-        def encode(is_urgent: IsUrgent) -> ImageEmbedding:
-            nonlocal was_kept
-            was_kept = False
-            embedding = self._encode(load, is_urgent)
-            counter.inc()
-            if task_id is not None:
-                self._store.note_task(task_id, key)
-            return embedding
-
-        embedding = self._store.get_or_compute(key, encode, urgent=urgent)
-        if was_kept and reported_size not in (None, embedding.original_size):
-            self._store.drop(key)
-            embedding = self._store.get_or_compute(key, encode, urgent=urgent)
+    def _encode_image(self, ref: ImageRef, demand: Demand) -> ImageEmbedding:
+        begun = time.perf_counter()
+        image = self._images.load(ref)
+        load_s = time.perf_counter() - begun
+        if demand.priority is Priority.CLICK:  # the click may be on a small object
+            self._recent_images.keep(ref.key, image)
+        embedding = self._encode(image, demand, load_s)
+        metrics.ENCODES.inc()
         return embedding
 
-    def _encode(self, load: LoadImage, is_urgent: IsUrgent) -> ImageEmbedding:
-        started = time.perf_counter()
-        image = load()
-        loaded = time.perf_counter()
-        with self._turn.take(is_urgent):
-            begun = time.perf_counter()
+    def _encode_crop(
+        self, ref: ImageRef, original_size: tuple[int, int], crop: Tile, demand: Demand
+    ) -> ImageEmbedding:
+        begun = time.perf_counter()
+        image = self._recent_images.get(ref.key)
+        if image is None:
+            image = self._images.load(ref)
+            self._recent_images.keep(ref.key, image)
+        load_s = time.perf_counter() - begun
+        if image.shape[:2] != original_size:
+            raise ImageError("the image was replaced after it was encoded")
+        embedding = self._encode(crop.cut(image), demand, load_s)
+        metrics.TILE_ENCODES.inc()
+        return embedding
+
+    def _encode(self, image: Pixels, demand: Demand, load_s: float) -> ImageEmbedding:
+        begun = time.perf_counter()
+        with self._encoder_lock.hold(demand):
+            wait_s = time.perf_counter() - begun
             embedding = self._predictor.embed(image)
-        metrics.ENCODE_SECONDS.observe(time.perf_counter() - begun)
+        encode_s = time.perf_counter() - begun - wait_s
+        metrics.ENCODE_SECONDS.observe(encode_s)
         logger.info(
             "encoded an image of %d x %d: load %.0f ms, wait %.0f ms, encode %.0f ms",
             image.shape[1],
             image.shape[0],
-            (loaded - started) * 1000,
-            (begun - loaded) * 1000,
-            (time.perf_counter() - begun) * 1000,
+            load_s * 1000,
+            wait_s * 1000,
+            encode_s * 1000,
         )
         return embedding
 
-
-class _Turn:
-    """One encode at a time, those first that somebody waits for.
-
-    One encode uses every core; two at once would only make both annotators wait longer.
-    """
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._is_taken = False
-        self._urgent_waiting = 0
-
-    @contextmanager
-    def take(self, is_urgent: IsUrgent) -> Iterator[None]:
-        """Wait for the turn and keep it. An encode in the background may become urgent."""
-        counts = is_urgent()
-        with self._condition:
-            self._urgent_waiting += counts
-            self._condition.wait_for(
-                lambda: not self._is_taken and (not self._urgent_waiting or counts or is_urgent())
-            )
-            self._urgent_waiting -= counts
-            self._is_taken = True
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._is_taken = False
-                self._condition.notify_all()
+    def _key(self, name: str) -> str:
+        """The key in the store: embeddings of different weights never mix."""
+        return f"{self._predictor.checkpoint.fingerprint[:16]}-{name}"

@@ -47,13 +47,13 @@ class Service:
         predictor = load_predictor(
             checkpoint.path, settings.engine, settings.precision, settings.model_dir
         )
-        segmenter = Segmenter(predictor, _store(settings))
         logger.info("ready: %s on %s", checkpoint.model_version, predictor.engine.description)
         outgoing = Outgoing(settings.allowed_hosts)
         label_studio = connect_label_studio(settings, outgoing)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
         images = ImageLoader(Fetcher(label_studio, outgoing, settings.local_files_document_root))
-        prefetcher = Prefetcher(segmenter, images, label_studio if is_known else None)
+        segmenter = Segmenter(predictor, _store(settings), images)
+        prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
         return cls(segmenter, images, prefetcher, label_studio)
 
 

@@ -9,6 +9,10 @@ import pytest
 
 from backend.click_memory import ClickMemory
 from backend.embedding_store import EmbeddingStore
+from backend.fetching import Fetcher
+from backend.image_ref import ImageRef
+from backend.images import ImageLoader
+from backend.outgoing import Outgoing
 from backend.segmenter import Segmenter
 from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
 from model.weights import BUILTIN_PATH
@@ -94,10 +98,10 @@ def test_a_session_of_clicks_is_answered_as_all_at_once() -> None:
     image[30:90, 40:120] = (200, 60, 30)
     seen = predictor.embed(image)
     counting = Predictor(Counting(), predictor.checkpoint)
-    segmenter = Segmenter(counting, EmbeddingStore(1 << 20))
+    segmenter = Segmenter(counting, EmbeddingStore(1 << 20), ImageLoader(Fetcher(None, Outgoing())))
     for count in (1, 2, 3):
         passes.clear()
-        (step,) = segmenter.segment(seen, [clicks(count)])
+        (step,) = segmenter.segment(ImageRef("/image"), seen, [clicks(count)], refine=False)
         assert len(passes) == 1
     (whole,) = counting.segment(replace(seen), [clicks(3)])
     np.testing.assert_allclose(step.low_res_mask, whole.low_res_mask, atol=1e-4)

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from backend.addresses import AllowedHosts
+from backend.errors import ImageError
 from backend.fetching import Fetcher
-from backend.images import ImageError, ImageLoader
+from backend.image_ref import ImageRef
+from backend.images import ImageLoader
 from backend.outgoing import Limits, Outgoing
 
 Recorded = Callable[[str], dict]
@@ -111,7 +113,7 @@ def test_each_ends_in_a_named_error(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     outgoing = Outgoing(AllowedHosts.parse("127.0.0.1"), LIMITS)
     with pytest.raises(ImageError, match=sentence):
-        ImageLoader(Fetcher(None, outgoing)).load(faulty(*arguments).url)
+        ImageLoader(Fetcher(None, outgoing)).load(ImageRef(faulty(*arguments).url))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from backend.embedding_store import EmbeddingStore
 from backend.embedding_tiers import DiskTier
+from backend.priority import Demand, Priority
 from model import ImageEmbedding
 
 KIB = 1024
@@ -17,10 +18,10 @@ KIB = 1024
 
 def computed(value: float = 0.0) -> Callable[..., ImageEmbedding]:
     """Makes an embedding that takes 1 KiB in fp16."""
-    return lambda is_urgent: ImageEmbedding(np.full(512, value, dtype=np.float32), (3, 4))
+    return lambda demand: ImageEmbedding(np.full(512, value, dtype=np.float32), (3, 4))
 
 
-def never(is_urgent: object) -> ImageEmbedding:
+def never(demand: Demand) -> ImageEmbedding:
     raise AssertionError("this must come from the store")
 
 
@@ -55,6 +56,14 @@ class TestMemory:
         store.drop("never there")
         assert store.get_or_compute("a", computed(5)).features[0] == 5
 
+    def test_an_embedding_of_another_size_is_computed_again(self, tmp_path: Path) -> None:
+        store = EmbeddingStore(4 * KIB, [DiskTier(tmp_path, 1 << 20)])
+        store.get_or_compute("a", computed(1))
+        for _ in range(2):  # from memory, then from disk
+            assert store.get_or_compute("a", never, expected_size=(3, 4)).features[0] == 1
+            store = EmbeddingStore(4 * KIB, [DiskTier(tmp_path, 1 << 20)])
+        assert store.get_or_compute("a", computed(2), expected_size=(5, 6)).features[0] == 2
+
 
 class TestSingleFlight:
     def test_simultaneous_requests_compute_once(self) -> None:
@@ -62,9 +71,9 @@ class TestSingleFlight:
         arrived = threading.Barrier(17)
         calls: list[int] = []
 
-        def compute(is_urgent: object) -> ImageEmbedding:
+        def compute(demand: Demand) -> ImageEmbedding:
             calls.append(1)
-            return computed()(is_urgent)
+            return computed()(demand)
 
         def ask() -> ImageEmbedding:
             arrived.wait()
@@ -82,7 +91,7 @@ class TestSingleFlight:
         store = EmbeddingStore(4 * KIB)
         computing, release = threading.Event(), threading.Event()
 
-        def fail(is_urgent: object) -> ImageEmbedding:
+        def fail(demand: Demand) -> ImageEmbedding:
             computing.set()
             release.wait()
             raise OSError("no such image")
@@ -101,23 +110,23 @@ class TestSingleFlight:
     def test_background_work_becomes_urgent_when_somebody_waits_for_it(self) -> None:
         store = EmbeddingStore(4 * KIB)
         computing, clicked = threading.Event(), threading.Event()
-        urgencies: list[bool] = []
+        priorities: list[Priority] = []
 
-        def compute(is_urgent: Callable[[], bool]) -> ImageEmbedding:
-            urgencies.append(is_urgent())
+        def compute(demand: Demand) -> ImageEmbedding:
+            priorities.append(demand.priority)
             computing.set()
-            while not is_urgent():
+            while demand.priority is not Priority.CLICK:
                 assert clicked.wait(30)
-            urgencies.append(is_urgent())
-            return computed()(is_urgent)
+            priorities.append(demand.priority)
+            return computed()(demand)
 
         with ThreadPoolExecutor(2) as pool:
-            background = pool.submit(store.get_or_compute, "a", compute, urgent=False)
+            background = pool.submit(store.get_or_compute, "a", compute, priority=Priority.REST)
             computing.wait()
             click = pool.submit(store.get_or_compute, "a", never)
             clicked.set()
             assert background.result() is click.result()
-        assert urgencies == [False, True]
+        assert priorities == [Priority.REST, Priority.CLICK]
 
 
 class TestTiers:
@@ -146,10 +155,10 @@ class TestTiers:
         stores = [EmbeddingStore(4 * KIB, [DiskTier(tmp_path, 1 << 20)]) for _ in range(2)]
         computing, release = threading.Event(), threading.Event()
 
-        def compute(is_urgent: object) -> ImageEmbedding:
+        def compute(demand: Demand) -> ImageEmbedding:
             computing.set()
             release.wait()
-            return computed(9)(is_urgent)
+            return computed(9)(demand)
 
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(stores[0].get_or_compute, "a", compute)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.images import ImageError, decode, image_key
+from backend.errors import ImageError
+from backend.image_ref import ImageRef
+from backend.images import decode
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -131,5 +133,5 @@ class TestDecode:
         ),
     ],
 )
-def test_image_key(first: str, second: str, same: bool) -> None:
-    assert (image_key(first) == image_key(second)) is same
+def test_key(first: str, second: str, same: bool) -> None:
+    assert (ImageRef(first).key == ImageRef(second).key) is same

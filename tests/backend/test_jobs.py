@@ -7,6 +7,7 @@ import pytest
 
 from backend import jobs
 from backend.embedding_store import EmbeddingStore
+from backend.image_ref import ImageRef
 from backend.images import ImageLoader
 from backend.jobs import Prefetcher
 from backend.regions import LabelingConfig
@@ -57,10 +58,10 @@ class HeldImages(ImageLoader):
         self.asked: list[str] = []
         self._is_filled = is_filled
 
-    def load(self, url: str, *rest: object):
-        self.asked.append(url)
+    def load(self, ref: ImageRef):
+        self.asked.append(ref.url)
         self._is_filled.wait(30)
-        return super().load(url, *rest)
+        return super().load(ref)
 
 
 def tasks(*names: str) -> list[dict]:
@@ -71,10 +72,11 @@ def test_the_current_task_goes_before_an_import_of_thousands(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(jobs, "_MAX_WAITING", 10)
-    segmenter = Segmenter(load_predictor(BUILTIN_PATH), EmbeddingStore(1 << 20))
     is_filled = threading.Event()
     images = HeldImages(is_filled)
-    prefetcher = Prefetcher(segmenter, images, None)
+    segmenter = Segmenter(load_predictor(BUILTIN_PATH), EmbeddingStore(1 << 20), images)
+    prefetcher = Prefetcher(segmenter, None)
+    prefetcher.start()
 
     prefetcher.tasks_opened(tasks(*(f"rest-{i}" for i in range(40))), CONFIG)
     prefetcher.tasks_opened(tasks("current"), CONFIG)

@@ -125,22 +125,22 @@ class TestImages:
     )
     def test_the_image_is_the_one_the_tag_shows(self, value: str, data: dict) -> None:
         tags = config(KEYPOINTS, image=f'<Image name="image" value="{value}"/>')
-        assert tags.image_url({"data": data}, "image") == "/a.png"
+        assert tags.image_ref({"data": data}, "image").url == "/a.png"
 
     @pytest.mark.parametrize(
         "data", [None, {}, {"image": ""}, {"image": 5}, {"image": ["/a.png"]}, []]
     )
     def test_a_task_without_the_image_says_so(self, data: object) -> None:
         with pytest.raises(UnanswerableRegion, match='no image URL under "image"'):
-            config(KEYPOINTS).image_url({"data": data}, "image")
+            config(KEYPOINTS).image_ref({"data": data}, "image")
 
     def test_a_list_of_images(self) -> None:
         tags = config(KEYPOINTS, image='<Image name="image" valueList="$pages"/>')
         task = {"data": {"pages": ["/a.png", "/b.png"]}}
-        assert tags.image_urls(task, "image") == ["/a.png", "/b.png"]
-        assert tags.image_url(task, "image", 1) == "/b.png"
+        assert [ref.url for ref in tags.image_refs(task)] == ["/a.png", "/b.png"]
+        assert tags.image_ref(task, "image", 1).url == "/b.png"
         with pytest.raises(UnanswerableRegion, match='image 3 of the tag "image".* has 2: reload'):
-            tags.image_url(task, "image", 2)
+            tags.image_ref(task, "image", 2)
 
     def test_several_images_in_one_task(self) -> None:
         tags = LabelingConfig.parse(
@@ -153,7 +153,7 @@ class TestImages:
         )
         task = {"data": {"first": "/1.png", "second": "/2.png"}}
         assert list(tags.image_variables) == ["before", "after"]
-        assert tags.image_url(task, "after") == "/2.png"
+        assert tags.image_ref(task, "after").url == "/2.png"
         assert tags.output_for("after", "B").control.name == "polygon"
         with pytest.raises(UnanswerableRegion, match='has no label "B"'):
             tags.output_for("before", "B")
@@ -163,9 +163,9 @@ class TestImages:
             '<View><Image name="there" value="$there"/>'
             '<Brush name="brush" toName="gone,there"/></View>'
         )
-        assert tags.image_url({"data": {"there": "/a.png"}}, "there") == "/a.png"
+        assert tags.image_ref({"data": {"there": "/a.png"}}, "there").url == "/a.png"
         with pytest.raises(UnanswerableRegion, match='no Image tag "gone"'):
-            tags.image_url({"data": {"there": "/a.png"}}, "gone")
+            tags.image_ref({"data": {"there": "/a.png"}}, "gone")
 
 
 @pytest.mark.parametrize("xml", ["<View>", "text"])

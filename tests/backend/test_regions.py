@@ -162,7 +162,7 @@ class TestBare:
             {"type": "keypointlabels", "value": {"x": 20, "y": 40, "positive": False}},
         ]
         assert regions.is_bare(result)
-        interaction = regions.parse_bare(result, CONFIG)
+        (interaction,) = regions.parse(result, CONFIG)
         prompt = interaction.prompt((100, 200))
         assert interaction.to_name == "image"
         assert interaction.reported_size is None
@@ -181,21 +181,22 @@ class TestBare:
     def test_a_box_needs_no_positive_point(self) -> None:
         box = {"type": "rectanglelabels", "value": {"x": 10, "y": 20, "width": 80, "height": 60}}
         minus = {"type": "keypointlabels", "value": {"x": 20, "y": 40, "positive": False}}
-        labels = regions.parse_bare([box, minus], CONFIG).prompt((100, 200)).point_labels
+        (interaction,) = regions.parse([box, minus], CONFIG)
+        labels = interaction.prompt((100, 200)).point_labels
         assert labels.tolist() == [0, 2, 3]
         with pytest.raises(UnanswerableRegion, match="only negative points"):
-            regions.parse_bare([minus], CONFIG)
+            regions.parse([minus], CONFIG)
 
     def test_several_boxes_cannot_be_one_prompt(self) -> None:
         box = {"type": "rectanglelabels", "value": {"x": 10, "y": 20, "width": 80, "height": 60}}
         with pytest.raises(UnanswerableRegion, match="several boxes"):
-            regions.parse_bare([box, box], CONFIG)
+            regions.parse([box, box], CONFIG)
 
     def test_which_image_must_be_clear(self) -> None:
         config = LabelingConfig.parse(TWO_IMAGES)
         item = {"type": "keypointlabels", "value": {"x": 20, "y": 40, "positive": True}}
         with pytest.raises(UnanswerableRegion, match="does not say which image.*2 Image tags"):
-            regions.parse_bare([item], config)
+            regions.parse([item], config)
 
 
 class TestGeometry:

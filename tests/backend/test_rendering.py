@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.measure import grid_points_in_poly
 
 from backend import brush_rle, rendering
-from backend.labeling_config import LabelingConfig
+from backend.labeling_config import TAGLESS_OUTPUT, LabelingConfig
 from backend.regions import Interaction
 from model import MaskPrediction
 
@@ -185,7 +185,8 @@ def test_rle_and_png_come_back(seed: int, height: int, width: int) -> None:
 
 
 def test_a_bare_prompt_gets_a_png_in_the_images_size() -> None:
-    (region,) = rendering.render_bare(prediction(MASK), Interaction("image"))
+    interaction = Interaction("image", is_tagless=True)
+    (region,) = rendering.render(prediction(MASK), interaction, TAGLESS_OUTPUT)
     png = decoded_png(region["value"]["imageDataURL"])
     np.testing.assert_array_equal(png[..., 0] > 127, MASK)
     assert "from_name" not in region

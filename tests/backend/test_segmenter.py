@@ -1,59 +1,112 @@
-"""Never a mask for another picture."""
+"""Never a mask for another picture, and no image fetched or encoded twice."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from backend.embedding_store import EmbeddingStore
+from backend.errors import ImageError
+from backend.image_ref import ImageRef
+from backend.images import ImageLoader
+from backend.priority import Demand, Priority, PriorityLock
 from backend.segmenter import Segmenter
-from model import load_predictor
-from model.second_look import Tile
+from model import Predictor, Prompt, load_predictor
 from model.weights import BUILTIN_PATH
+
+IMAGE = ImageRef("http://host/image.png", 7)
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter(load_predictor(BUILTIN_PATH), EmbeddingStore(64 << 20))
+def predictor() -> Predictor:
+    return load_predictor(BUILTIN_PATH)
 
 
-class Source:
-    """An image whose size can change, and how often it was loaded."""
+class Images(ImageLoader):
+    """A small red disc on grey; the size can change; counts how often the image is loaded."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
         self.loads = 0
 
-    def load(self) -> np.ndarray:
+    def load(self, ref: ImageRef) -> np.ndarray:
         self.loads += 1
-        return np.zeros((*self.size, 3), dtype=np.uint8)
+        image = np.full((*self.size, 3), 120, dtype=np.uint8)
+        rows, columns = np.ogrid[: self.size[0], : self.size[1]]
+        image[(columns - 200) ** 2 + (rows - 150) ** 2 <= 12**2] = (210, 50, 40)
+        return image
 
 
-def test_an_image_is_loaded_and_encoded_once(segmenter: Segmenter) -> None:
-    source = Source((30, 40))
-    first = segmenter.embed("once", source.load, (30, 40))
-    assert segmenter.embed("once", source.load, (30, 40)) is first
-    assert segmenter.embed("once", source.load, None) is first
-    assert source.loads == 1
+@pytest.fixture
+def images() -> Images:
+    return Images((600, 900))
 
 
-def test_an_image_replaced_under_its_url_is_encoded_again(segmenter: Segmenter) -> None:
-    source = Source((30, 40))
-    segmenter.embed("replaced", source.load, (30, 40))
-    source.size = (50, 60)
-    assert segmenter.embed("replaced", source.load, (50, 60)).original_size == (50, 60)
-    assert source.loads == 2
+@pytest.fixture
+def segmenter(predictor: Predictor, images: Images) -> Segmenter:
+    return Segmenter(predictor, EmbeddingStore(64 << 20), images)
 
 
-def test_a_size_that_is_nowhere_is_tried_once(segmenter: Segmenter) -> None:
-    source = Source((30, 40))
-    assert segmenter.embed("lie", source.load, (1, 1)).original_size == (30, 40)
-    assert source.loads == 1
+def test_an_image_is_loaded_and_encoded_once(segmenter: Segmenter, images: Images) -> None:
+    first = segmenter.embed(IMAGE, reported_size=(600, 900))
+    assert segmenter.embed(IMAGE, reported_size=(600, 900)) is first
+    assert segmenter.embed(IMAGE) is first
+    assert images.loads == 1
 
 
-def test_tiles_are_those_of_their_picture(segmenter: Segmenter) -> None:
-    source, tile = Source((32, 48)), Tile(16, 0, 48, 32)
-    first = segmenter.embed_tile("tile", (300, 400), tile, source.load)
-    assert segmenter.embed_tile("tile", (300, 400), tile, source.load) is first
-    assert source.loads == 1
-    segmenter.embed_tile("tile", (320, 400), tile, source.load)  # replaced under its URL
-    segmenter.embed_tile("tile", (300, 400), Tile(16, 16, 48, 32), source.load)
-    assert source.loads == 3
+def test_an_image_replaced_under_its_url_is_encoded_again(
+    segmenter: Segmenter, images: Images
+) -> None:
+    segmenter.embed(IMAGE, reported_size=(600, 900))
+    images.size = (300, 400)
+    assert segmenter.embed(IMAGE, reported_size=(300, 400)).original_size == (300, 400)
+    assert images.loads == 2
+
+
+def test_another_size_than_the_annotator_sees_is_an_error(
+    segmenter: Segmenter, images: Images
+) -> None:
+    with pytest.raises(ImageError, match="shows an image of 2 x 1, .* has 900 x 600: reload"):
+        segmenter.embed(IMAGE, reported_size=(1, 2))
+    assert images.loads == 1
+
+
+def box(x: float, y: float) -> Prompt:
+    return Prompt.from_box((x - 13, y - 13, x + 13, y + 13))
+
+
+def test_a_first_click_on_a_small_object_loads_the_image_once(
+    segmenter: Segmenter, images: Images
+) -> None:
+    embedding = segmenter.embed(IMAGE)
+    coarse = segmenter.segment(IMAGE, embedding, [box(200, 150)], refine=False)
+    fine = segmenter.segment(IMAGE, embedding, [box(200, 150)])
+    assert not np.array_equal(coarse[0].mask, fine[0].mask)  # it was refined in a crop
+    assert images.loads == 1
+
+
+def test_an_image_that_nobody_has_clicked_is_loaded_once_for_all_of_its_crops(
+    segmenter: Segmenter, images: Images
+) -> None:
+    embedding = segmenter.embed(IMAGE, priority=Priority.NEXT)
+    segmenter.segment(IMAGE, embedding, [box(200, 150)])
+    segmenter.segment(IMAGE, embedding, [box(700, 400)])
+    assert images.loads == 2
+
+
+def test_the_most_urgent_goes_first() -> None:
+    lock, order = PriorityLock(), []
+    demands = {"rest": Demand(Priority.REST), "next": Demand(Priority.NEXT)}
+
+    def work(name: str) -> None:
+        with lock.hold(demands[name]):
+            order.append(name)
+
+    with ThreadPoolExecutor(2) as pool, lock.hold(Demand(Priority.REST)):
+        for name in demands:
+            pool.submit(work, name)
+        while len(lock._waiting) < len(demands):
+            time.sleep(0.001)
+        demands["rest"].join(Priority.CLICK)  # an annotator clicks on the image meanwhile
+    assert order == ["rest", "next"]

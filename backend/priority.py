@@ -1,0 +1,55 @@
+"""Who goes first when several want the processor: an annotator who has clicked, before all else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+
+class Priority(IntEnum):
+    """How soon an embedding is needed; a smaller number goes first."""
+
+    CLICK = 0  # an annotator waits for the mask
+    OPENED = 1  # an annotator is looking at the image
+    NEXT = 2  # an annotator is a few tasks before the image
+    REST = 3
+
+
+class Demand:
+    """The priority of a piece of work, which rises when somebody more urgent waits for it too."""
+
+    def __init__(self, priority: Priority) -> None:
+        self.priority = priority
+
+    def join(self, priority: Priority) -> None:
+        """Note that somebody else waits for the same work."""
+        self.priority = min(self.priority, priority)
+
+
+class PriorityLock:
+    """A lock that goes to the most urgent of those who wait for it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._is_held = False
+        self._waiting: list[Demand] = []
+
+    @contextmanager
+    def hold(self, demand: Demand) -> Iterator[None]:
+        """Wait for the lock and hold it. The priority may rise while this waits."""
+        with self._condition:
+            self._waiting.append(demand)
+            self._condition.wait_for(lambda: not self._is_held and self._is_first(demand))
+            self._waiting.remove(demand)
+            self._is_held = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._is_held = False
+                self._condition.notify_all()
+
+    def _is_first(self, demand: Demand) -> bool:
+        return demand.priority == min(waiting.priority for waiting in self._waiting)
