@@ -1,7 +1,7 @@
 """What a project's labeling config says: which images there are, and which tag takes the masks.
 
 A control tag may carry settings of this backend, as attributes that Label Studio passes over:
-``model_output``, ``model_tolerance``, ``model_max_vertices`` and ``model_second_look``.
+``model_output``, ``model_tolerance``, ``model_max_vertices`` and ``model_crop_refinement``.
 """
 
 from __future__ import annotations
@@ -78,18 +78,19 @@ class Output:
             labels of its own or no tag has this label.
         tolerance: how far a polygon may run beside the mask's edge, pixels.
         max_vertices: of one polygon.
-        second_look: whether small objects are looked at twice, which takes another encode.
+        crop_refinement: whether small objects are predicted again in a crop, which takes another
+            encode.
     """
 
     control: Control
     labels_control: Control | None
     tolerance: float
     max_vertices: int
-    second_look: bool
+    crop_refinement: bool
 
 
 # Masks of prompts that name no tag: bitmasks, whatever the labeling config has.
-TAGLESS_OUTPUT = Output(Control("", "Bitmask", ()), None, 1.0, 500, second_look=True)
+TAGLESS_OUTPUT = Output(Control("", "Bitmask", ()), None, 1.0, 500, crop_refinement=True)
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class LabelingConfig:
                 None if control.has_labels else self._labels_control_for(to_name, label),
                 _number(control, "model_tolerance", default=1.0, low=0.0, high=100.0),
                 int(_number(control, "model_max_vertices", default=500, low=4, high=100_000)),
-                _flag(control, "model_second_look") is not False,
+                _refines(control),
             )
         names = ", ".join(f'{control.type} "{control.name}"' for control in candidates)
         if label is None:
@@ -326,6 +327,14 @@ def _flag(control: Control, name: str) -> bool | None:
     if text not in ("true", "false"):
         raise _unusable(control, name, '"true" or "false"')
     return text == "true"
+
+
+def _refines(control: Control) -> bool:
+    """The attribute model_crop_refinement. Releases before 2 call it model_second_look."""
+    refines = _flag(control, "model_crop_refinement")
+    if refines is None:
+        refines = _flag(control, "model_second_look")
+    return refines is not False
 
 
 def _number(control: Control, name: str, *, default: float, low: float, high: float) -> float:

@@ -7,7 +7,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 CLICKS = Counter("mobilesam_clicks", "Interactive requests, by outcome", ["outcome"])
 ENCODES = Counter("mobilesam_encodes", "Images encoded")
-TILE_ENCODES = Counter("mobilesam_tile_encodes", "Tiles encoded to look at small objects twice")
+CROP_ENCODES = Counter("mobilesam_crop_encodes", "Crops encoded to refine small objects")
 JOBS = Counter("mobilesam_jobs", "Background jobs, by outcome", ["outcome"])
 EMBEDDING_HITS = Counter(
     "mobilesam_embedding_hits", "Embeddings found, by the tier that had them", ["tier"]

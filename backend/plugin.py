@@ -146,7 +146,7 @@ def _segment(
     of_image: dict[_Image, list[int]] = {}
     for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
         ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
-        image = _Image(ref, interaction.reported_size, output.second_look)
+        image = _Image(ref, interaction.reported_size, output.crop_refinement)
         of_image.setdefault(image, []).append(index)
     masks: dict[int, MaskPrediction] = {}
     for image, indices in of_image.items():

@@ -15,7 +15,7 @@ from backend import brush_rle
 from backend.labeling_config import Control, Output
 from backend.regions import Interaction
 from model import mask_shapes
-from model.mask_cleanup import main_parts
+from model.cleanup import main_parts
 from model.types import MaskPrediction
 
 Value = dict[str, Any]

@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from backend import metrics
-from backend.click_memory import ClickMemory
 from backend.embedding_store import EmbeddingStore
 from backend.errors import ImageError
 from backend.image_ref import ImageRef
 from backend.images import ImageLoader
+from backend.mask_inputs import MaskInputCache
 from backend.priority import Demand, Priority, PriorityLock
 from backend.recent_images import RecentImages
+from model import interactive
+from model.crops import Crop
 from model.predictor import Predictor
-from model.second_look import Tile
 from model.types import ImageEmbedding, MaskPrediction, Prompt
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Segmenter:
         self._store = store
         self._images = images
         self._recent_images = RecentImages()
-        self._clicks = ClickMemory()
+        self._mask_inputs = MaskInputCache()
         # One encode uses every core: two at once would make both annotators wait longer.
         self._encoder_lock = PriorityLock()
 
@@ -114,11 +115,14 @@ class Segmenter:
             refine: whether a small object is predicted again in a crop of the image, which takes
                 another encode.
         """
-        known = [self._clicks.recall(embedding, prompt) for prompt in prompts]
         embed_crop = partial(self._embed_crop, ref, embedding.original_size) if refine else None
-        predictions = self._predictor.segment(embedding, known, embed_crop)
-        self._clicks.keep(embedding, prompts, predictions)
-        return predictions
+        return interactive.segment(
+            self._predictor,
+            embedding,
+            prompts,
+            embed_crop=embed_crop,
+            mask_inputs=self._mask_inputs,
+        )
 
     def has(self, ref: ImageRef) -> bool:
         """Whether the embedding of an image is kept beyond this process."""
@@ -129,7 +133,7 @@ class Segmenter:
         self._store.forget_task(task_id)
 
     def _embed_crop(
-        self, ref: ImageRef, original_size: tuple[int, int], crop: Tile
+        self, ref: ImageRef, original_size: tuple[int, int], crop: Crop
     ) -> ImageEmbedding | None:
         """The embedding of a crop; None where the image is not available any more."""
         height, width = original_size
@@ -143,7 +147,7 @@ class Segmenter:
                 priority=Priority.CLICK,
             )
         except ImageError as error:
-            logger.warning("%s: a small object was looked at only once: %s", ref, error)
+            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
             return None
 
     def _encode_image(self, ref: ImageRef, demand: Demand) -> ImageEmbedding:
@@ -157,7 +161,7 @@ class Segmenter:
         return embedding
 
     def _encode_crop(
-        self, ref: ImageRef, original_size: tuple[int, int], crop: Tile, demand: Demand
+        self, ref: ImageRef, original_size: tuple[int, int], crop: Crop, demand: Demand
     ) -> ImageEmbedding:
         begun = time.perf_counter()
         image = self._recent_images.get(ref.key)
@@ -168,7 +172,7 @@ class Segmenter:
         if image.shape[:2] != original_size:
             raise ImageError("the image was replaced after it was encoded")
         embedding = self._encode(crop.cut(image), demand, load_s)
-        metrics.TILE_ENCODES.inc()
+        metrics.CROP_ENCODES.inc()
         return embedding
 
     def _encode(self, image: Pixels, demand: Demand, load_s: float) -> ImageEmbedding:

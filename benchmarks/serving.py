@@ -26,7 +26,7 @@ from benchmarks.agreement import as_kept
 from benchmarks.subjects import CLICK, SIZES, click, image
 from benchmarks.timing import elapsed_ms, median_ms
 from demo.backend import ROOT, Backend
-from model import Prompt, load_predictor
+from model import Prompt, interactive, load_predictor
 
 ANNOTATORS = (1, 4, 8)
 _LABEL_CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
@@ -124,7 +124,7 @@ def _http_ms(
     body = _body(images, "1080p", 0)
 
     def here() -> list[int]:
-        (prediction,) = predictor.segment(embedding, [prompt])
+        (prediction,) = interactive.segment(predictor, embedding, [prompt])
         return brush_rle.encode(prediction.mask)
 
     keep_small_return_large()  # as the backend does

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from model import weights
+from model import interactive, weights
 from model.predictor import load_predictor
 from model.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, Prompt
 
@@ -100,8 +100,8 @@ def _segment(options: argparse.Namespace) -> dict[str, object]:
     started = time.perf_counter()
     embedding = predictor.embed(image)
     embedded = time.perf_counter()
-    (prediction,) = predictor.segment(
-        embedding, [prompt], lambda tile: predictor.embed(tile.cut(image))
+    (prediction,) = interactive.segment(
+        predictor, embedding, [prompt], embed_crop=lambda crop: predictor.embed(crop.cut(image))
     )
     predicted = time.perf_counter()
     if options.output:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,8 @@ import numpy.typing as npt
 
 from model import transforms
 from model.engines import Engine, EngineName, Precision, load_engine
-from model.mask_cleanup import honour, settle
-from model.second_look import Look, Tile, tile_for
-from model.types import FOREGROUND, PADDING, ImageEmbedding, MaskPrediction, Prompt
+from model.types import PADDING, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, identify
-
-TOKEN_SIDE = 16  # pixels of the input frame
 
 
 class Predictor:
@@ -43,86 +38,40 @@ class Predictor:
     def predict(self, embedding: ImageEmbedding, prompt: Prompt) -> MaskPrediction:
         """Predict the mask of one object.
 
-        An ambiguous prompt (one positive click) gets the best of three masks by predicted IoU,
-        any other the single mask, as SAM was trained.
-
         Args:
             embedding: made by this predictor.
             prompt: in pixels of the original image.
         """
-        ((_, low_res_mask, iou_prediction),) = self._best_of(embedding, [prompt])
-        return self._finish(embedding, low_res_mask, iou_prediction)
+        (answer,) = self.predict_low_res(embedding, [prompt])
+        return self._upsampled(embedding, answer)
 
-    def segment(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], look: Look | None = None
-    ) -> list[MaskPrediction]:
-        """Segment objects of one image as annotators expect it, in the order of their prompts.
+    def predict_low_res(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
+    ) -> list[LowResPrediction]:
+        """Predict the masks of objects, and leave them at the size of the network's answer.
 
-        :meth:`predict` is the network's answer; here is all that is done around it. Clicks on one
-        object were made one after the other, each to correct what was shown before it: they are
-        replayed in their order, after the box where there is one, and the low-res mask of what
-        came before goes into the network with the next click, as Segment Anything was trained to
-        use it (Kirillov et al., ICCV 2023, appendix A). No state is kept between requests for
-        that. Then the mask is cleaned up, see :mod:`model.mask_cleanup`. A small object is looked
-        at once more in a tile of the image, see :mod:`model.second_look`; its answer counts unless
-        it runs over the tile's border. ``training/README.md`` has what each of this is worth.
-
-        Prompts of as many points, such as boxes, pass through the network together.
+        An ambiguous prompt (one positive click) gets the best of three masks by predicted IoU,
+        any other prompt the single mask, as SAM was trained. Prompts with the same number of
+        points pass through the network together.
 
         Args:
-            embedding: of the whole image, made by this predictor.
-            prompts: in pixels of the image. One with a ``mask_input``, the low-res mask that was
-                answered to its earlier clicks, needs no replay.
-            look: embeds tiles of the image; None for no second look.
+            embedding: made by this predictor.
+            prompts: one for each object, in pixels of the original image.
 
         Returns:
-            Of each prompt its mask and the IoU expected of it; ``low_res_mask`` is always that of
-            the whole image.
+            One prediction for each prompt, in the order of the prompts.
         """
-        predictions = self._segment_once(embedding, prompts)
-        if look is None:
-            return predictions
-        on_tiles: dict[Tile, list[int]] = {}
-        for index, (first, prompt) in enumerate(zip(predictions, prompts, strict=True)):
-            tile = tile_for(first, prompt, self.engine.image_size // TOKEN_SIDE)
-            if tile is not None:
-                on_tiles.setdefault(tile, []).append(index)
-        for tile, indices in on_tiles.items():
-            seen = look(tile)
-            if seen is None:
-                continue
-            again = self._segment_once(seen, [tile.prompt(prompts[index]) for index in indices])
-            for index, second in zip(indices, again, strict=True):
-                if second.mask.any() and not tile.cuts(second.mask, embedding.original_size):
-                    predictions[index] = replace(
-                        predictions[index],
-                        mask=tile.place(second.mask, embedding.original_size),
-                        iou_prediction=second.iou_prediction,
-                    )
-        return predictions
-
-    def _segment_once(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
-    ) -> list[MaskPrediction]:
-        """Replay clicks and clean up, in one view of the image."""
-        low_res_masks: dict[int, npt.NDArray[np.float32]] = {}
-        for count in range(max((len(prompt.clicks) for prompt in prompts), default=0)):
-            earlier = {
-                index: replace(prompt.first(count), mask_input=low_res_masks.get(index))
-                for index, prompt in enumerate(prompts)
-                if _is_replayed(prompt, count)
-            }
-            for position, low_res_mask, _ in self._best_of(embedding, list(earlier.values())):
-                low_res_masks[list(earlier)[position]] = low_res_mask
-        last = [
-            replace(prompt, mask_input=low_res_masks.get(index, prompt.mask_input))
-            for index, prompt in enumerate(prompts)
-        ]
-        cleaned = {
-            index: self._finish_cleanly(embedding, low_res_mask, iou_prediction, prompts[index])
-            for index, low_res_mask, iou_prediction in self._best_of(embedding, last)
-        }
-        return [cleaned[index] for index in range(len(prompts))]
+        best: dict[int, LowResPrediction] = {}
+        for indices in _alike(prompts):
+            decoded = self._decode(embedding, [prompts[index] for index in indices])
+            for index, low_res_masks, iou_predictions in zip(indices, *decoded, strict=True):
+                answer = 0
+                if prompts[index].is_ambiguous:
+                    answer = 1 + int(iou_predictions[1:].argmax())
+                best[index] = LowResPrediction(
+                    low_res_masks[answer], float(iou_predictions[answer])
+                )
+        return [best[index] for index in range(len(prompts))]
 
     def predict_masks(
         self, embedding: ImageEmbedding, prompt: Prompt, *, multimask_output: bool
@@ -136,26 +85,11 @@ class Predictor:
         low_res_masks, iou_predictions = self._decode(embedding, [prompt])
         chosen = slice(1, None) if multimask_output else slice(0, 1)
         return [
-            self._finish(embedding, low_res_mask, float(iou_prediction))
+            self._upsampled(embedding, LowResPrediction(low_res_mask, float(iou_prediction)))
             for low_res_mask, iou_prediction in zip(
                 low_res_masks[0, chosen], iou_predictions[0, chosen], strict=True
             )
         ]
-
-    def _best_of(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
-    ) -> Iterator[tuple[int, npt.NDArray[np.float32], float]]:
-        """Of each prompt its index, the low-res mask that answers it best, and the IoU expected.
-
-        The choice is made before anything is upsampled.
-        """
-        for indices in _alike(prompts):
-            decoded = self._decode(embedding, [prompts[index] for index in indices])
-            for index, low_res_masks, iou_predictions in zip(indices, *decoded, strict=True):
-                best = 0
-                if prompts[index].is_ambiguous:
-                    best = 1 + int(iou_predictions[1:].argmax())
-                yield index, low_res_masks[best], float(iou_predictions[best])
 
     def _decode(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
@@ -174,58 +108,12 @@ class Predictor:
         mask_inputs = np.stack(masks)[:, None] if masks else None
         return self.engine.decode(embedding.features, coords, labels, mask_inputs)
 
-    def _finish(
-        self,
-        embedding: ImageEmbedding,
-        low_res_mask: npt.NDArray[np.float32],
-        iou_prediction: float,
-    ) -> MaskPrediction:
-        frame = self._upsample(embedding, low_res_mask)
-        mask = transforms.upsample_to_original(frame, embedding.original_size)
-        return MaskPrediction(mask, low_res_mask, iou_prediction)
-
-    def _finish_cleanly(
-        self,
-        embedding: ImageEmbedding,
-        low_res_mask: npt.NDArray[np.float32],
-        iou_prediction: float,
-        prompt: Prompt,
-    ) -> MaskPrediction:
-        """The same, cleaned up. Parts and holes are found in the input frame, which has them all.
-
-        The original image may have ten times as many pixels to go through.
-        """
-        frame = self._upsample(embedding, low_res_mask)
-        positive = frame > 0
-        coords = transforms.points_to_input_frame(
-            prompt.point_coords, embedding.original_size, self.engine.image_size
+    def _upsampled(self, embedding: ImageEmbedding, answer: LowResPrediction) -> MaskPrediction:
+        frame = transforms.upsample_to_frame(
+            answer.low_res_mask, embedding.original_size, self.engine.image_size
         )
-        settled = settle(positive, replace(prompt, point_coords=coords))
-        np.negative(frame, out=frame, where=settled != positive)
         mask = transforms.upsample_to_original(frame, embedding.original_size)
-        if positive.any():  # where the network sees nothing, a click alone is no object
-            honour(mask, prompt)
-        return MaskPrediction(mask, low_res_mask, iou_prediction)
-
-    def _upsample(
-        self, embedding: ImageEmbedding, low_res_mask: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
-        return transforms.upsample_to_frame(
-            low_res_mask, embedding.original_size, self.engine.image_size
-        )
-
-
-def _is_replayed(prompt: Prompt, count: int) -> bool:
-    """Whether the first ``count`` clicks of a prompt have had an answer before the others came.
-
-    A box has one without any click; clicks beside the object, as long as there is neither a box
-    nor a click on it, point out nothing.
-    """
-    return (
-        len(prompt.clicks) > count
-        and prompt.mask_input is None
-        and (prompt.has_box or FOREGROUND in prompt.clicks[:count])
-    )
+        return MaskPrediction(mask, answer.low_res_mask, answer.iou_prediction)
 
 
 def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:

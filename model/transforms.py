@@ -15,6 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+# Pixels of the input frame along the side of a token of the embedding, and of a low-res cell.
+TOKEN_STRIDE = 16
+LOW_RES_STRIDE = 4
+
 
 def input_size(original_size: tuple[int, int], image_size: int) -> tuple[int, int]:
     """(H, W) of an image of ``original_size`` (H, W) in the input frame, at least 1 x 1."""

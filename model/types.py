@@ -6,7 +6,7 @@
 | original image | pixels; points (x, y),        | the frame of every value below    |
 |                | sizes (H, W)                  |                                   |
 | input frame    | pixels of the S x S square    | ``model/transforms.py``           |
-|                | the network sees, S = 1024    |                                   |
+|                | that the network sees         |                                   |
 | token grid     | S/16 x S/16, embeddings       | the network                       |
 | low-res masks  | S/4 x S/4, logits             | ``model/transforms.py``           |
 """
@@ -136,6 +136,19 @@ class Prompt:
         """One positive click and nothing else may mean the whole, a part or a part of that."""
         real = self.point_labels[self.point_labels != PADDING]
         return real.tolist() == [FOREGROUND] and self.mask_input is None
+
+
+@dataclass(frozen=True)
+class LowResPrediction:
+    """The network's answer for one object, before upsampling.
+
+    Attributes:
+        low_res_mask: S/4 x S/4 logits in the input frame; positive on the object.
+        iou_prediction: the IoU with the true mask that the network expects, about 0 to 1.
+    """
+
+    low_res_mask: npt.NDArray[np.float32]
+    iou_prediction: float
 
 
 @dataclass(frozen=True)

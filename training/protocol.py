@@ -20,8 +20,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model import interactive
+from model.crops import Crop
+from model.interactive import EmbedCrop
 from model.predictor import Predictor
-from model.second_look import Look, Tile
 from model.types import BACKGROUND, FOREGROUND, ImageEmbedding, MaskPrediction, Prompt
 from training.scenes import Bool
 
@@ -31,7 +33,7 @@ TARGETS = (0.80, 0.85, 0.90)
 
 # From a prompt, and what was answered before its last click, to the next answer.
 Strategy = Callable[
-    [Predictor, ImageEmbedding, Look, Prompt, MaskPrediction | None],
+    [Predictor, ImageEmbedding, EmbedCrop, Prompt, MaskPrediction | None],
     MaskPrediction,
 ]
 
@@ -106,21 +108,21 @@ def judge(
     mask = np.zeros_like(target)
 
     @cache
-    def look(tile: Tile) -> ImageEmbedding:
-        return predictor.embed(tile.cut(image))
+    def embed_crop(crop: Crop) -> ImageEmbedding:
+        return predictor.embed(crop.cut(image))
 
     while len(answers) < MAX_CLICKS:
         clicks.append(next_click(target, mask, clicks))
-        prediction = strategy(predictor, embedding, look, _prompt(clicks), prediction)
+        prediction = strategy(predictor, embedding, embed_crop, _prompt(clicks), prediction)
         answers.append(_answer(prediction, target))
         mask = prediction.mask
         if len(answers) >= max(COUNTED_CLICKS) and max(a.iou for a in answers) >= max(TARGETS):
             break
     offered = predictor.predict_masks(embedding, _prompt(clicks[:1]), multimask_output=True)
     box = bounding_box(target)
-    boxed = strategy(predictor, embedding, look, Prompt.from_box(box), None)
+    boxed = strategy(predictor, embedding, embed_crop, Prompt.from_box(box), None)
     both = _prompt([next_click(target, boxed.mask, [])], box)
-    corrected = strategy(predictor, embedding, look, both, boxed)
+    corrected = strategy(predictor, embedding, embed_crop, both, boxed)
     return Trial(
         name=name,
         image=image,
@@ -181,21 +183,21 @@ def stability(prediction: MaskPrediction, offset: float = 1.0) -> float:
 def served(
     predictor: Predictor,
     embedding: ImageEmbedding,
-    look: Look | None,
+    embed_crop: EmbedCrop | None,
     prompt: Prompt,
     previous: MaskPrediction | None,
 ) -> MaskPrediction:
     """What an annotator gets, without replaying the earlier clicks: their answer is at hand."""
     if previous is not None:
         prompt = replace(prompt, mask_input=previous.low_res_mask)
-    (prediction,) = predictor.segment(embedding, [prompt], look)
+    (prediction,) = interactive.segment(predictor, embedding, [prompt], embed_crop=embed_crop)
     return prediction
 
 
 def one_look(
     predictor: Predictor,
     embedding: ImageEmbedding,
-    look: Look,
+    embed_crop: EmbedCrop,
     prompt: Prompt,
     previous: MaskPrediction | None,
 ) -> MaskPrediction:
@@ -215,7 +217,7 @@ def network_alone(score: Callable[[MaskPrediction], float] | None, *, chained: b
     def answer(
         predictor: Predictor,
         embedding: ImageEmbedding,
-        look: Look,
+        embed_crop: EmbedCrop,
         prompt: Prompt,
         previous: MaskPrediction | None,
     ) -> MaskPrediction:

@@ -15,7 +15,7 @@ from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image, ImageDraw
 
 from backend.images import decode
-from model import ImageEmbedding, Prompt, load_predictor
+from model import ImageEmbedding, Prompt, interactive, load_predictor
 from model.weights import BUILTIN_PATH
 
 IMAGES, CLICKS_AN_IMAGE, CLICKS, CLIENTS = 40, 5, 2000, 8
@@ -97,8 +97,12 @@ def test_every_mask_is_the_one_computed_alone(
         if index not in embeddings:
             embeddings[index] = embed(image)
         prompt = Prompt.from_points([(x / 100 * WIDTH - 0.5, y / 100 * HEIGHT - 0.5)])
-        look = partial(lambda image, tile: embed(tile.cut(image)), image)
-        (prediction,) = predictor.segment(embeddings[index], [prompt], look)
+        (prediction,) = interactive.segment(
+            predictor,
+            embeddings[index],
+            [prompt],
+            embed_crop=partial(lambda image, crop: embed(crop.cut(image)), image),
+        )
         alone[click] = prediction.mask
     embedding_bytes = embeddings[0].features.nbytes
 

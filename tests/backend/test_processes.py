@@ -62,7 +62,7 @@ def test_a_damaged_file_is_encoded_again(
     first = start_backend(**settings)
     before = click(first, recorded)
     first.stop()
-    paths = list((tmp_path / "cache").glob("??/*.safetensors"))  # of the image, and of a tile
+    paths = list((tmp_path / "cache").glob("??/*.safetensors"))  # of the image, and of a crop
     for path in paths:
         path.write_bytes(os.urandom(path.stat().st_size))
 
@@ -108,7 +108,7 @@ def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Rec
     backend = start_backend(CACHE_MEMORY_MB="256", CACHE_DISK_GB="0", LOG_LEVEL="WARNING")
     body = recorded("click_positive")["json"]
     body["label_config"] = body["label_config"].replace(
-        "<BrushLabels ", '<BrushLabels model_second_look="false" '
+        "<BrushLabels ", '<BrushLabels model_crop_refinement="false" '
     )
     (worker,) = children(backend.process)
     resident = []

@@ -165,7 +165,7 @@ class TestClicksThatCannotBeAnswered:
     def test_an_image_of_another_size(self, backend, recorded: Recorded) -> None:
         request = recorded("click_positive")
         request["json"]["params"]["context"]["result"][0]["original_width"] = 1199
-        self.check(backend, request, "shows an image of 1199 x 800, and the one fetched here has")
+        self.check(backend, request, "shows an image of 1199 x 800, and the image fetched here has")
 
     def test_no_region_at_all(self, backend, recorded: Recorded) -> None:
         request = recorded("click_positive")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.agreement import BAR, agreement
-from model import Predictor, Prompt, load_predictor
+from model import Predictor, Prompt, interactive, load_predictor
 from model.network.checkpoint import save_network
 from model.network.mobile_sam import MobileSAM, MobileSAMConfig
 from model.weights import BUILTIN_PATH
@@ -130,13 +130,13 @@ def test_objects_predicted_together_are_those_predicted_alone(predictor: Predict
         refined,
         Prompt.from_points([(40, 30), (5, 5)], [1, 0]),
     ]
-    together = predictor.segment(embedding, prompts)
-    alone = [predictor.segment(embedding, [prompt])[0] for prompt in prompts]
+    together = interactive.segment(predictor, embedding, prompts)
+    alone = [interactive.segment(predictor, embedding, [prompt])[0] for prompt in prompts]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one.low_res_mask, other.low_res_mask, atol=1e-4)
         assert one.iou_prediction == pytest.approx(other.iou_prediction, abs=1e-4)
         assert one.mask.shape == other.mask.shape == (60, 90)
-    assert predictor.segment(embedding, []) == []
+    assert interactive.segment(predictor, embedding, []) == []
 
 
 def test_threads_may_share_an_engine(predictor: Predictor) -> None:

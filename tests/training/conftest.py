@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from model.second_look import Look
 from model.types import ImageEmbedding, MaskPrediction, Prompt
 
 
@@ -19,13 +18,6 @@ class StubPredictor:
 
     def embed(self, image: np.ndarray) -> ImageEmbedding:
         return ImageEmbedding(np.zeros((1, 1, 1, 1), np.float32), image.shape[:2])
-
-    def segment(
-        self, embedding: ImageEmbedding, prompts: list[Prompt], look: Look | None = None
-    ) -> list[MaskPrediction]:
-        return [
-            self.predict_masks(embedding, prompt, multimask_output=False)[0] for prompt in prompts
-        ]
 
     def predict_masks(
         self, embedding: ImageEmbedding, prompt: Prompt, *, multimask_output: bool

@@ -13,6 +13,7 @@ from model.weights import BUILTIN_PATH
 from training import evaluate, gallery
 from training.contact_sheet import Extremes, draw_sheet
 from training.judging_sets import JudgingSet, LabelledImage
+from training.protocol import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,7 +97,7 @@ def test_the_sheet_shows_the_worst_and_the_best(answering: Callable) -> None:
     extremes = Extremes(count=2)
     labelled = JudgingSet("discs", 1, lambda index: LabelledImage("discs", image, masks))
 
-    scores = evaluate.evaluate(answering(answer), labelled, extremes=extremes)
+    scores = evaluate.evaluate(answering(answer), labelled, STRATEGIES["iou-chained"], extremes)
 
     assert len(scores) == 9
     assert [trial.name for trial in extremes.worst] == ["discs, radius 4", "discs, radius 5"]

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from model import interactive
+from model.crops import Crop
 from model.predictor import load_predictor
-from model.second_look import Tile
 from model.types import BACKGROUND, FOREGROUND, ImageEmbedding, MaskPrediction, Prompt
 from model.weights import BUILTIN_PATH
 from training.protocol import (
@@ -33,11 +34,11 @@ TARGET = rectangle(10, 10, 31, 41)
 NOTHING = np.zeros(SHAPE, bool)
 
 
-def nothing_to_see(tile: Tile) -> None:
-    """A look that has no embedding."""
+def no_crop(crop: Crop) -> None:
+    """Embeds nothing."""
 
 
-def trial(predictor: object, strategy: str = "served") -> Trial:
+def trial(predictor: object, strategy: str = "iou-chained") -> Trial:
     image = np.zeros((*SHAPE, 3), np.uint8)
     embedding = predictor.embed(image)
     return judge(predictor, embedding, image, TARGET, "target", STRATEGIES[strategy])
@@ -128,34 +129,29 @@ class TestJudge:
 
 
 class TestStrategies:
-    def test_served_is_what_the_predictor_answers(self, answering: Callable) -> None:
-        predictor = answering(TARGET)
-        prompt = Prompt.from_points([(3, 4)])
-        embedding = predictor.embed(np.zeros((*SHAPE, 3), np.uint8))
-        (segmented,) = predictor.segment(embedding, [prompt])
-        assert served(predictor, embedding, nothing_to_see, prompt, None) is segmented
-
     @pytest.mark.usefixtures("one_thread")
-    @pytest.mark.parametrize(("radius", "looks"), [(9, True), (70, False)])
-    def test_served_is_what_a_request_with_all_clicks_gets(self, radius: int, looks: bool) -> None:
+    @pytest.mark.parametrize(("radius", "is_refined"), [(9, True), (70, False)])
+    def test_served_is_what_a_request_with_all_clicks_gets(
+        self, radius: int, is_refined: bool
+    ) -> None:
         predictor = load_predictor(BUILTIN_PATH, engine="torch", precision="fp32")
         rows, columns = np.ogrid[:300, :400]
         image = np.full((300, 400, 3), 120, np.uint8)
         image[(columns - 200) ** 2 + (rows - 150) ** 2 <= radius**2] = (210, 50, 40)
         embedding = predictor.embed(image)
-        seen: list[Tile] = []
+        crops: list[Crop] = []
 
-        def look(tile: Tile) -> ImageEmbedding:
-            seen.append(tile)
-            return predictor.embed(tile.cut(image))
+        def embed_crop(crop: Crop) -> ImageEmbedding:
+            crops.append(crop)
+            return predictor.embed(crop.cut(image))
 
         points, signs = [(200, 150), (203, 153), (200, 160 + radius)], [1, 1, 0]
         step = None
         for count in (1, 2, 3):
             prompt = Prompt.from_points(points[:count], signs[:count])
-            step = served(predictor, embedding, look, prompt, step)
-        (whole,) = predictor.segment(embedding, [prompt], look)
-        assert bool(seen) == looks
+            step = served(predictor, embedding, embed_crop, prompt, step)
+        (whole,) = interactive.segment(predictor, embedding, [prompt], embed_crop=embed_crop)
+        assert bool(crops) == is_refined
         np.testing.assert_array_equal(step.mask, whole.mask)
         np.testing.assert_array_equal(step.low_res_mask, whole.low_res_mask)
 
@@ -172,12 +168,10 @@ class TestStrategies:
         predictor = type(
             "Three", (), {"predict_masks": lambda self, e, p, multimask_output: answers}
         )()
-        answer = STRATEGIES[strategy](
-            predictor, None, nothing_to_see, Prompt.from_points([(3, 4)]), None
-        )
+        answer = STRATEGIES[strategy](predictor, None, no_crop, Prompt.from_points([(3, 4)]), None)
         assert answer.iou_prediction == expected
 
-    @pytest.mark.parametrize("strategy", STRATEGIES)
+    @pytest.mark.parametrize("strategy", STRATEGIES.keys() - {"served", "one-look"})
     def test_only_chained_ones_show_the_mask_they_correct(
         self, answering: Callable, strategy: str
     ) -> None:
@@ -186,7 +180,7 @@ class TestStrategies:
         first, *later = predictor.prompts[:MAX_CLICKS]
         assert first.mask_input is None
         shown = {prompt.mask_input is not None for prompt in later}
-        assert shown == {strategy.endswith("-chained") or strategy in ("served", "one-look")}
+        assert shown == {strategy.endswith("-chained")}
 
 
 def test_stability_is_the_overlap_of_two_thresholds() -> None:

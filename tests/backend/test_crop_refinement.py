@@ -79,34 +79,51 @@ def iou(mask: np.ndarray) -> float:
 
 
 def encodes(backend) -> tuple[float, float]:
-    """Of images, and of tiles."""
-    return backend.count("mobilesam_encodes_total"), backend.count("mobilesam_tile_encodes_total")
+    """Of images, and of crops."""
+    return backend.count("mobilesam_encodes_total"), backend.count("mobilesam_crop_encodes_total")
 
 
 def test_a_small_object_is_encoded_by_itself_once(backend, ask: Callable) -> None:
-    images, tiles = encodes(backend)
+    images, crops = encodes(backend)
     mask = ask()
-    assert encodes(backend) == (images + 1, tiles + 1)
+    assert encodes(backend) == (images + 1, crops + 1)
     np.testing.assert_array_equal(ask(), mask)
-    assert encodes(backend) == (images + 1, tiles + 1)
+    assert encodes(backend) == (images + 1, crops + 1)
     assert iou(mask) > 0.85
 
 
 def test_the_config_can_do_without(backend, ask: Callable) -> None:
-    images, tiles = encodes(backend)
-    mask = ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_second_look="false" '))
-    assert encodes(backend) == (images + 1, tiles)
+    images, crops = encodes(backend)
+    mask = ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_crop_refinement="false" '))
+    assert encodes(backend) == (images + 1, crops)
     assert iou(ask()) > iou(mask)
 
 
 @pytest.mark.parametrize("change", ["gone", "another"])
-def test_the_first_mask_stays_when_the_image_cannot_be_had_again(
+def test_the_coarse_mask_stays_when_the_image_is_not_available_any_more(
     backend, image: Path, ask: Callable, change: str
 ) -> None:
-    once = ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_second_look="false" '))
+    images, _ = encodes(backend)
+    task = {"id": 7, "data": {"image": f"{backend.settings['LABEL_STUDIO_URL']}/{image.name}"}}
+    opened = {"tasks": [task], "label_config": CONFIG, "params": {"context": None}}
+    backend.client.post("/predict", json=opened)
+    backend.wait_for("mobilesam_encodes_total", images + 1)
+    once = ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_crop_refinement="false" '))
     if change == "gone":
         image.unlink()
     else:
         Image.new("RGB", (30, 20)).save(image)
     np.testing.assert_array_equal(ask(), once)
-    assert "task 7: a small object was looked at only once: " in backend.log
+    assert "task 7: a small object was not refined in a crop: " in backend.log
+
+
+def test_the_image_of_a_click_is_fetched_once(backend, image: Path, ask: Callable) -> None:
+    once = ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_crop_refinement="false" '))
+    image.unlink()
+    assert iou(ask()) > iou(once)
+
+
+def test_the_name_of_earlier_releases_is_still_read(backend, ask: Callable) -> None:
+    _, crops = encodes(backend)
+    ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_second_look="false" '))
+    assert encodes(backend)[1] == crops

@@ -1,4 +1,4 @@
-"""Small objects are looked at twice, the others once; no mask moves by it."""
+"""Small objects are refined in a crop, the others are not; no mask moves by it."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
-from model.second_look import Tile, tile_for
+from model import (
+    ImageEmbedding,
+    MaskPrediction,
+    Predictor,
+    Prompt,
+    interactive,
+    load_predictor,
+)
+from model.crops import Crop, crop_for
 from model.weights import BUILTIN_PATH
 
 SIZE = (600, 900)
@@ -30,15 +37,15 @@ def disc(size: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray
     return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
 
 
-class TestWhichTile:
+class TestWhichCrop:
     def test_a_small_object_lies_well_inside(self) -> None:
-        tile = tile_for(found(square(400, 300, 40)), Prompt.from_points([(420, 320)]), TOKENS)
-        assert tile is not None
-        assert tile.width == tile.height == 900 // 8
-        assert tile.left + 20 < 400
-        assert tile.top + 20 < 300
-        assert tile.left + tile.width > 440 + 20
-        assert tile.top + tile.height > 340 + 20
+        crop = crop_for(found(square(400, 300, 40)), Prompt.from_points([(420, 320)]), TOKENS)
+        assert crop is not None
+        assert crop.width == crop.height == 900 // 8
+        assert crop.left + 20 < 400
+        assert crop.top + 20 < 300
+        assert crop.left + crop.width > 440 + 20
+        assert crop.top + crop.height > 340 + 20
 
     @pytest.mark.parametrize(
         ("mask", "prompt"),
@@ -55,26 +62,26 @@ class TestWhichTile:
         ],
     )
     def test_there_is_none(self, mask: np.ndarray, prompt: Prompt) -> None:
-        assert tile_for(found(mask), prompt, TOKENS) is None
+        assert crop_for(found(mask), prompt, TOKENS) is None
 
     def test_a_box_says_how_large_the_object_is(self) -> None:
         everything = np.ones(SIZE, bool)
-        assert tile_for(found(everything), Prompt.from_box((100, 100, 130, 140)), TOKENS)
+        assert crop_for(found(everything), Prompt.from_box((100, 100, 130, 140)), TOKENS)
 
     def test_a_speck_far_off_does_not_hide_a_small_object(self) -> None:
         mask = square(400, 300, 40) | square(10, 10, 5)
-        assert tile_for(found(mask), Prompt.from_points([(420, 320)]), TOKENS)
+        assert crop_for(found(mask), Prompt.from_points([(420, 320)]), TOKENS)
 
     def test_neighbours_share_it(self) -> None:
-        tiles = {
-            tile_for(
+        crops = {
+            crop_for(
                 found(square(400 + shift, 300, 20)),
                 Prompt.from_points([(405 + shift, 305)]),
                 TOKENS,
             )
             for shift in range(0, 300, 5)
         }
-        assert len(tiles) <= 300 / (900 / 16 / 4) + 2
+        assert len(crops) <= 300 / (900 / 16 / 4) + 2
 
     @settings(max_examples=300, deadline=None, derandomize=True)
     @given(st.data())
@@ -83,43 +90,43 @@ class TestWhichTile:
         x, y = data.draw(st.tuples(st.integers(0, width - 1), st.integers(0, height - 1)))
         side = data.draw(st.integers(1, 80))
         mask = square(x, y, side, size)
-        tile = tile_for(found(mask), Prompt.from_points([(x, y)]), 24)
-        if tile is None:
+        crop = crop_for(found(mask), Prompt.from_points([(x, y)]), 24)
+        if crop is None:
             return
-        assert 0 <= tile.left <= tile.left + tile.width <= width
-        assert 0 <= tile.top <= tile.top + tile.height <= height
-        seen = tile.cut(mask[..., None].astype(np.uint8))[..., 0].astype(bool)
-        np.testing.assert_array_equal(tile.place(seen, size), mask)
-        assert not tile.cuts(seen, size)
+        assert 0 <= crop.left <= crop.left + crop.width <= width
+        assert 0 <= crop.top <= crop.top + crop.height <= height
+        seen = crop.cut(mask[..., None].astype(np.uint8))[..., 0].astype(bool)
+        np.testing.assert_array_equal(crop.uncrop(seen, size), mask)
+        assert not crop.touches_crop_edge(seen, size)
 
 
-class TestTile:
-    TILE = Tile(100, 50, 64, 32)
+class TestCrop:
+    CROP = Crop(100, 50, 64, 32)
 
     def test_clicks_move_with_it_and_those_beside_it_are_left_out(self) -> None:
         prompt = Prompt.from_points([(110, 60), (300, 60), (100, 81)], [1, 0, 0])
-        moved = self.TILE.prompt(prompt)
+        moved = self.CROP.prompt(prompt)
         assert moved.point_coords.tolist() == [[10, 10], [0, 31]]
         assert moved.point_labels.tolist() == [1, 0]
 
     @pytest.mark.parametrize(
-        ("tile", "row", "column", "expected"),
+        ("crop", "row", "column", "expected"),
         [
-            (TILE, 0, 9, True),
-            (TILE, 31, 9, True),
-            (TILE, 9, 0, True),
-            (TILE, 9, 63, True),
-            (TILE, 9, 9, False),
-            (Tile(0, 0, 64, 32), 0, 0, False),
-            (Tile(136, 68, 64, 32), 31, 63, False),
+            (CROP, 0, 9, True),
+            (CROP, 31, 9, True),
+            (CROP, 9, 0, True),
+            (CROP, 9, 63, True),
+            (CROP, 9, 9, False),
+            (Crop(0, 0, 64, 32), 0, 0, False),
+            (Crop(136, 68, 64, 32), 31, 63, False),
         ],
     )
     def test_a_mask_is_cut_where_the_image_goes_on(
-        self, tile: Tile, row: int, column: int, expected: bool
+        self, crop: Crop, row: int, column: int, expected: bool
     ) -> None:
-        mask = np.zeros(tile.size, bool)
+        mask = np.zeros(crop.size, bool)
         mask[row, column] = True
-        assert tile.cuts(mask, (100, 200)) == expected
+        assert crop.touches_crop_edge(mask, (100, 200)) == expected
 
 
 @pytest.fixture(scope="module")
@@ -137,44 +144,47 @@ class TestSegment:
         return image
 
     @pytest.fixture
-    def looked_at(self) -> list[Tile]:
+    def embedded(self) -> list[Crop]:
         return []
 
     @pytest.fixture
-    def look(
-        self, predictor: Predictor, image: np.ndarray, looked_at: list[Tile]
-    ) -> Callable[[Tile], ImageEmbedding]:
-        def embed(tile: Tile) -> ImageEmbedding:
-            looked_at.append(tile)
-            return predictor.embed(tile.cut(image))
+    def embed_crop(
+        self, predictor: Predictor, image: np.ndarray, embedded: list[Crop]
+    ) -> Callable[[Crop], ImageEmbedding]:
+        def embed(crop: Crop) -> ImageEmbedding:
+            embedded.append(crop)
+            return predictor.embed(crop.cut(image))
 
         return embed
 
     def test_the_small_ones_are_seen_better(
-        self, predictor: Predictor, image: np.ndarray, look: Callable, looked_at: list[Tile]
+        self, predictor: Predictor, image: np.ndarray, embed_crop: Callable, embedded: list[Crop]
     ) -> None:
         embedding = predictor.embed(image)
         prompts = [Prompt.from_box((188, 138, 212, 162)), Prompt.from_box((203, 173, 227, 197))]
-        once = predictor.segment(embedding, prompts)
-        twice = predictor.segment(embedding, prompts, look)
+        once = interactive.segment(predictor, embedding, prompts)
+        twice = interactive.segment(predictor, embedding, prompts, embed_crop=embed_crop)
         for (x, y), first, second in zip([(200, 150), (215, 185)], once, twice, strict=True):
             target = disc(SIZE, x, y, 12)
             errors = [np.count_nonzero(one.mask != target) for one in (first, second)]
             assert errors[1] < errors[0]
             assert errors[1] < 0.2 * target.sum()
             assert second.mask.shape == SIZE
-        assert len(looked_at) <= 2
+        assert len(embedded) <= 2
 
-    def test_a_large_one_is_looked_at_once(
-        self, predictor: Predictor, image: np.ndarray, look: Callable, looked_at: list[Tile]
+    def test_a_large_one_is_embedded_once(
+        self, predictor: Predictor, image: np.ndarray, embed_crop: Callable, embedded: list[Crop]
     ) -> None:
-        predictor.segment(predictor.embed(image), [Prompt.from_points([(600, 300)])], look)
-        assert not looked_at
+        embedding, prompt = predictor.embed(image), Prompt.from_points([(600, 300)])
+        interactive.segment(predictor, embedding, [prompt], embed_crop=embed_crop)
+        assert not embedded
 
-    def test_where_the_tile_cannot_be_had_the_first_look_counts(
+    def test_without_the_crop_the_first_answer_counts(
         self, predictor: Predictor, image: np.ndarray
     ) -> None:
         embedding, prompt = predictor.embed(image), Prompt.from_box((188, 138, 212, 162))
-        (first,) = predictor.segment(embedding, [prompt])
-        (second,) = predictor.segment(embedding, [prompt], lambda tile: None)
+        (first,) = interactive.segment(predictor, embedding, [prompt])
+        (second,) = interactive.segment(
+            predictor, embedding, [prompt], embed_crop=lambda crop: None
+        )
         np.testing.assert_array_equal(first.mask, second.mask)

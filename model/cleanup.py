@@ -1,6 +1,6 @@
-"""Brings a mask in line with the clicks it was asked for: no network, only what was clicked.
+"""Brings a mask in line with its clicks, by geometry alone.
 
-A network mostly does as it is told, and where it does not the annotator is right.
+Where the network's mask and a click disagree, the annotator is right.
 """
 
 from __future__ import annotations
@@ -11,32 +11,30 @@ import numpy.typing as npt
 
 from model.types import BACKGROUND, FOREGROUND, Prompt
 
-# The network draws on a grid of 256 cells along the longer side. What is smaller than a few cells
-# and than a fraction of the object is its noise; anything larger may be a real part or hole.
-_CELLS_ACROSS = 256
-_SPECK_CELLS = 16
-_SPECK_FRACTION = 0.02
-# How far a click reaches that the mask contradicts and that no component decides.
+# A part or a hole smaller than this fraction of the largest part may be noise.
+_SMALL_FRACTION = 0.02
+# The radius of the disc that a click takes from a mask that contradicts the click.
 _REACH_FRACTION = 0.01
 
-# For shapes that a single far-off part would spoil.
+# Of the largest part: a smaller part would spoil a shape such as a box around the mask.
 _MAIN_FRACTION = 0.1
 
 Mask = npt.NDArray[np.bool_]
 Pixel = tuple[int, int]
 
 
-def settle(mask: Mask, prompt: Prompt) -> Mask:
+def remove_small_regions(mask: Mask, prompt: Prompt, area_thresh: float) -> Mask:
     """Decide on whole parts and whole holes of a mask: by the clicks, and without them by size.
 
-    A part of the mask with negative clicks and no positive one goes, but for the largest part where
-    a box says what is wanted; a hole with positive clicks and no negative one is filled. Then parts
-    and holes go that are both smaller than 16 cells of the network's grid and than 2 % of the
-    largest part, unless a click is in them.
+    A part with negative clicks and no positive click goes, except the largest part where the prompt
+    has a box. A hole with positive clicks and no negative click is filled. Then small parts go and
+    small holes are filled, unless a click is in them.
 
     Args:
         mask: H x W, True on the object.
         prompt: in pixels of the mask. Of two opposite clicks on one pixel the later one counts.
+        area_thresh: pixels. A region is small that is below this area and below 2 % of the area of
+            the largest part.
 
     Returns:
         H x W, a new array.
@@ -44,26 +42,25 @@ def settle(mask: Mask, prompt: Prompt) -> Mask:
     if not mask.any():
         return mask.copy()
     positive, negative = _clicked_pixels(prompt, (mask.shape[0], mask.shape[1]))
-    y0, y1, x0, x1 = _around(mask)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    window = slice(y, y + height), slice(x, x + width)
     # A border of background makes everything outside one component: what is not it is a hole.
-    inner = np.pad(mask[y0:y1, x0:x1], 1).astype(np.uint8)
-    _settle(
-        inner,
-        _shifted(positive, y0, x0, inner),
-        _shifted(negative, y0, x0, inner),
-        mask,
-        keep_largest=prompt.has_box,
+    inner = np.pad(mask[window], 1).astype(np.uint8)
+    positive, negative = (_shifted(clicks, y, x, inner) for clicks in (positive, negative))
+    area_thresh = _decide_on_parts(
+        inner, positive, negative, area_thresh, keep_largest=prompt.has_box
     )
-    settled = np.zeros_like(mask)
-    settled[y0:y1, x0:x1] = inner[1:-1, 1:-1]
-    return settled
+    _decide_on_holes(inner, positive, negative, area_thresh)
+    cleaned = np.zeros_like(mask)
+    cleaned[window] = inner[1:-1, 1:-1]
+    return cleaned
 
 
-def honour(mask: Mask, prompt: Prompt) -> None:
-    """Make a mask hold every positive click and no negative one, in place.
+def enforce_clicks(mask: Mask, prompt: Prompt) -> None:
+    """Make a mask hold every positive click and no negative click, in place.
 
-    A click that the mask contradicts takes a small disc around it, which stops half-way to a click
-    of the other sign.
+    A click that the mask contradicts takes a small disc around it. The disc stops half-way to a
+    click of the other sign.
 
     Args:
         mask: H x W, True on the object.
@@ -97,39 +94,45 @@ def main_parts(mask: Mask, prompt: Prompt) -> Mask:
     return _pixels_of(part_of, main, len(areas))
 
 
-def _settle(
+def _decide_on_parts(
     inner: npt.NDArray[np.uint8],
     positive: list[Pixel],
     negative: list[Pixel],
-    mask: Mask,
+    area_thresh: float,
     *,
     keep_largest: bool,
-) -> None:
-    """Decide on whole parts, then on whole holes; 1 and 0 in ``inner``, changed in place."""
-    limit = _SPECK_CELLS * (max(mask.shape) / _CELLS_ACROSS) ** 2
-    parts, part_of = _components(inner, connectivity=8)
-    largest = max(parts[1:], default=0)
-    limit = min(limit, _SPECK_FRACTION * largest)
+) -> float:
+    """Remove parts from ``inner``, in place; returns the area below which a region is small."""
+    areas, part_of = _components(inner, connectivity=8)
+    largest = max(areas[1:], default=0)
+    small = min(area_thresh, _SMALL_FRACTION * largest)
     wanted, unwanted = _under(part_of, positive), _under(part_of, negative)
     if keep_largest:
-        wanted.add(parts.index(largest, 1))
+        wanted.add(areas.index(largest, 1))
     gone = [
         part
-        for part in range(1, len(parts))
-        if part not in wanted and (part in unwanted or parts[part] < limit)
+        for part in range(1, len(areas))
+        if part not in wanted and (part in unwanted or areas[part] < small)
     ]
     if gone:
-        inner[_pixels_of(part_of, gone, len(parts))] = 0
-    holes, hole_of = _components(1 - inner, connectivity=4)
+        inner[_pixels_of(part_of, gone, len(areas))] = 0
+    return small
+
+
+def _decide_on_holes(
+    inner: npt.NDArray[np.uint8], positive: list[Pixel], negative: list[Pixel], small: float
+) -> None:
+    """Fill holes of ``inner``, in place."""
+    areas, hole_of = _components(1 - inner, connectivity=4)
     outside = hole_of[0, 0]
     wanted, unwanted = _under(hole_of, positive), _under(hole_of, negative)
     filled = [
         hole
-        for hole in range(1, len(holes))
-        if hole != outside and hole not in unwanted and (hole in wanted or holes[hole] < limit)
+        for hole in range(1, len(areas))
+        if hole != outside and hole not in unwanted and (hole in wanted or areas[hole] < small)
     ]
     if filled:
-        inner[_pixels_of(hole_of, filled, len(holes))] = 1
+        inner[_pixels_of(hole_of, filled, len(areas))] = 1
 
 
 def _draw_disc(mask: Mask, centre: Pixel, radius: float, value: bool) -> None:
@@ -153,12 +156,6 @@ def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> tuple[list[Pixel],
         [pixel for pixel, sign in signs.items() if sign == FOREGROUND],
         [pixel for pixel, sign in signs.items() if sign == BACKGROUND],
     )
-
-
-def _around(mask: Mask) -> tuple[int, int, int, int]:
-    """The first and the end row and column of what is set."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return y, y + height, x, x + width
 
 
 def _shifted(pixels: list[Pixel], y0: int, x0: int, inner: npt.NDArray[np.uint8]) -> list[Pixel]:

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from model import Prompt
-from model.mask_cleanup import honour, settle
+from model.cleanup import enforce_clicks, remove_small_regions
+
+AREA_THRESH = 39  # pixels
 
 
 def clean_up(mask: np.ndarray, prompt: Prompt) -> np.ndarray:
     """Both halves, as the predictor takes them."""
-    cleaned = settle(mask, prompt)
-    honour(cleaned, prompt)
+    cleaned = remove_small_regions(mask, prompt, AREA_THRESH)
+    enforce_clicks(cleaned, prompt)
     return cleaned
 
 
@@ -25,7 +27,7 @@ def boxes(*corners: tuple[int, int, int, int], size: tuple[int, int] = (300, 400
     return mask
 
 
-OBJECT = (50, 50, 250, 250)  # 40,000 pixels; 2 % of it are 800, 16 cells of the grid are 39
+OBJECT = (50, 50, 250, 250)  # 40,000 pixels; 2 % of the area are 800
 HOLE = (100, 100, 140, 140)
 PART = (300, 50, 330, 80)
 
@@ -145,4 +147,4 @@ def test_only_specks_go_where_no_click_asks_for_more(seed: int) -> None:
         structure = np.ones((3, 3)) if connectivity == 8 else None
         _, count = ndimage.label(changed, structure)
         sizes = ndimage.sum_labels(changed, ndimage.label(changed, structure)[0], range(count + 1))
-        assert sizes.max() < 16 * (160 / 256) ** 2
+        assert sizes.max() < AREA_THRESH

@@ -1,0 +1,58 @@
+"""The low-res masks of the last answers, so that a further click needs one pass of the network.
+
+The mask of the clicks so far goes into the network with the next click. Where it is not known, the
+earlier clicks are replayed, and the answer is the same.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cachetools
+import numpy as np
+import numpy.typing as npt
+
+from model.types import FOREGROUND, ImageEmbedding, MaskPrediction, Prompt
+
+_MAX_ENTRIES = 128  # objects; a mask of the published architecture takes 256 KiB
+
+# A dead reference is equal to no other reference, so no mask of a forgotten image is found.
+_Key = tuple[weakref.ref[ImageEmbedding], bytes, bytes]
+
+
+class MaskInputCache:
+    """See :class:`model.interactive.MaskInputs`. Threads may share a cache."""
+
+    def __init__(self) -> None:
+        self._low_res_masks: cachetools.LRUCache[_Key, npt.NDArray[np.float32]] = (
+            cachetools.LRUCache(_MAX_ENTRIES)
+        )
+        self._lock = threading.Lock()
+
+    def recall(self, embedding: ImageEmbedding, prompt: Prompt) -> Prompt:
+        """The prompt with the low-res mask of all but its last click, where that is known."""
+        if len(prompt.clicks) + prompt.has_box < 2:
+            return prompt
+        earlier = prompt.first(len(prompt.clicks) - 1)
+        with self._lock:
+            low_res_mask = self._low_res_masks.get(_key(embedding, earlier))
+        return prompt if low_res_mask is None else replace(prompt, mask_input=low_res_mask)
+
+    def keep(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        predictions: Sequence[MaskPrediction],
+    ) -> None:
+        """Remember the answers to prompts. Negative clicks alone have no answer to replay."""
+        with self._lock:
+            for prompt, prediction in zip(prompts, predictions, strict=True):
+                if prompt.has_box or FOREGROUND in prompt.clicks:
+                    self._low_res_masks[_key(embedding, prompt)] = prediction.low_res_mask
+
+
+def _key(embedding: ImageEmbedding, prompt: Prompt) -> _Key:
+    return weakref.ref(embedding), prompt.point_coords.tobytes(), prompt.point_labels.tobytes()
