@@ -25,10 +25,11 @@ fuzz: $(BIN)/.dev-installed ## odd requests for as long as you like: 50 times th
 bench: $(BIN)/.bench-installed ## the table and the plot of README's Speed section
 	$(BIN)/python -W ignore -m benchmarks
 
-lint: $(BIN)/.dev-installed ## style and types
+lint: $(BIN)/.dev-installed ## style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(BIN)/.dev-installed ## put the code into the house's style
 	$(BIN)/ruff check --fix .

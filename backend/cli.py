@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.doctor import Doctor, Verdict
-from backend.image_ref import ImageRef
-from backend.label_studio import LabelStudioError
-from backend.labeling_config import LabelingConfig, MalformedRegion
+from backend.images.image_ref import ImageRef
+from backend.label_studio.errors import LabelStudioError
 from backend.precompute import (
     QUEUE_NAME,
     Failure,
@@ -22,6 +21,8 @@ from backend.precompute import (
     images_of_folder,
     images_of_tasks,
 )
+from backend.regions.errors import MalformedRequestError
+from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service, connect_label_studio
 from backend.settings import Settings
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[argparse.Namespace, Settings], int] = options.run
         return run(options, Settings.from_env())
-    except (OSError, LabelStudioError, MalformedRegion, ValueError) as error:
+    except (OSError, LabelStudioError, MalformedRequestError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

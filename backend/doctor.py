@@ -11,14 +11,12 @@ from typing import Any
 
 import redis
 
-from backend import config_check
-from backend.errors import ImageError
-from backend.label_studio import LabelStudio, LabelStudioError
-from backend.labeling_config import (
-    LabelingConfig,
-    MalformedRegion,
-    UnanswerableRegion,
-)
+from backend.images.errors import ImageError
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.errors import LabelStudioError
+from backend.regions import config_check
+from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
 from model import weights
@@ -103,8 +101,8 @@ class Doctor:
             _Bad,
             ImageError,
             LabelStudioError,
-            MalformedRegion,
-            UnanswerableRegion,
+            MalformedRequestError,
+            UnanswerableRequestError,
             OSError,
             ValueError,
             redis.RedisError,

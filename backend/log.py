@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from backend import private_file
+from model.files import write_atomically
 
 _KEPT = 50
 _LONGEST = 1000
@@ -89,7 +89,8 @@ class Problems(logging.Handler):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._file_lock:
                 problems = _with(self._read() or [], problem)
-                private_file.write(self._path, json.dumps([asdict(p) for p in problems]))
+                with write_atomically(self._path) as file:
+                    file.write(json.dumps([asdict(p) for p in problems]).encode())
         except (OSError, Timeout, NotImplementedError):
             return  # the log itself has it
 

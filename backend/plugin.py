@@ -13,17 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backend import metrics, regions, rendering
-from backend.errors import ImageError
-from backend.image_ref import ImageRef
-from backend.labeling_config import (
-    TAGLESS_OUTPUT,
-    LabelingConfig,
-    Output,
-    UnanswerableRegion,
-)
-from backend.regions import Interaction
-from backend.segmenter import Segmenter
+from backend import metrics
+from backend.embeddings.segmenter import Segmenter
+from backend.images.errors import ImageError
+from backend.images.image_ref import ImageRef
+from backend.regions import prompts, rendering
+from backend.regions.errors import UnanswerableRequestError
+from backend.regions.labeling_config import TAGLESS_OUTPUT, LabelingConfig, Output
+from backend.regions.prompts import Interaction
 from backend.service import Service
 from backend.settings import Settings
 from model.types import MaskPrediction
@@ -77,8 +74,8 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             empty ``result`` and a line in the log that says why.
 
         Raises:
-            MalformedRegion: the request is not as Label Studio writes it.
-            UnanswerableRegion: a prompt of the coming editor cannot be answered. That editor
+            MalformedRequestError: the request is not as Label Studio writes it.
+            UnanswerableRequestError: a prompt of the coming editor cannot be answered. That editor
                 shows errors; today's does not.
         """
         service = self.shared_service()
@@ -94,11 +91,11 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         try:
             predicted = _predict_regions(service.segmenter, task, result, config)
             metrics.CLICKS.labels("mask" if predicted else "empty").inc()
-        except (UnanswerableRegion, ImageError) as error:
+        except (UnanswerableRequestError, ImageError) as error:
             metrics.CLICKS.labels("unanswerable").inc()
             logger.error("task %s: the click got no mask: %s", task.get("id"), error)
-            if regions.is_bare(result):
-                raise UnanswerableRegion(str(error)) from error
+            if prompts.is_tagless(result):
+                raise UnanswerableRequestError(str(error)) from error
         return [
             {
                 "result": predicted,
@@ -116,7 +113,7 @@ def _predict_regions(
     segmenter: Segmenter, task: Mapping[str, Any], result: Sequence[Any], config: LabelingConfig
 ) -> list[dict[str, Any]]:
     """From what the annotator did to the regions that Label Studio draws."""
-    interactions = regions.parse(result, config)
+    interactions = prompts.parse(result, config)
     # before the images: none is fetched for an answer that cannot be given
     outputs = [
         TAGLESS_OUTPUT if one.is_tagless else config.output_for(one.to_name, one.label)
@@ -127,7 +124,7 @@ def _predict_regions(
     for interaction, output, prediction in zip(interactions, outputs, predictions, strict=True):
         if not prediction.mask.any():
             if interaction.is_tagless:
-                raise UnanswerableRegion(
+                raise UnanswerableRequestError(
                     "the model found nothing at the click: click elsewhere on the object"
                 )
             logger.warning("task %s: the model found nothing at the click", task.get("id"))

@@ -16,10 +16,11 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from tqdm import tqdm
 
-from backend.errors import ImageError
-from backend.image_ref import ImageRef
-from backend.labeling_config import LabelingConfig, UnanswerableRegion
-from backend.priority import Priority
+from backend.embeddings.priority import Priority
+from backend.images.errors import ImageError
+from backend.images.image_ref import ImageRef
+from backend.regions.errors import UnanswerableRequestError
+from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
 
@@ -47,7 +48,7 @@ def images_of_tasks(
     for task in tasks:
         try:
             yield from config.image_refs(task)
-        except UnanswerableRegion as error:
+        except UnanswerableRequestError as error:
             failures.append(Failure(f"task {task.get('id')}", str(error)))
 
 

@@ -18,9 +18,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 
 from backend import metrics
-from backend.labeling_config import LabelingConfig, MalformedRegion, UnanswerableRegion
 from backend.log import Problems
 from backend.plugin import MobileSAMBackend
+from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
 from backend.status import page as status_page
@@ -59,8 +60,8 @@ def create_app(settings: Settings) -> Flask:
     app.json = _FastJSON(app)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(MalformedRegion, _malformed_region)
-    app.register_error_handler(UnanswerableRegion, _unanswerable_region)
+    app.register_error_handler(MalformedRequestError, _malformed_region)
+    app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
     app.register_error_handler(Exception, _internal_error)
 
     @app.before_request
@@ -98,7 +99,7 @@ def create_app(settings: Settings) -> Flask:
     @app.post("/setup")
     def setup() -> Response:
         body = _body()
-        service.label_studio.announced(
+        service.label_studio.note_setup(
             _text(body, "hostname"),
             _text(body, "access_token"),
             is_proven=settings.basic_auth is not None,
@@ -183,11 +184,11 @@ def _http_error(error: HTTPException) -> tuple[Response, int]:
     return _error(error.description or error.name, status)
 
 
-def _malformed_region(error: MalformedRegion) -> tuple[Response, int]:
+def _malformed_region(error: MalformedRequestError) -> tuple[Response, int]:
     return _error(str(error), HTTPStatus.BAD_REQUEST)
 
 
-def _unanswerable_region(error: UnanswerableRegion) -> Response:
+def _unanswerable_region(error: UnanswerableRequestError) -> Response:
     """In the status line too, the only part of an error that Label Studio shows to anybody."""
     response, status = _error(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     response.status = f"{status} {_one_line(str(error))}"

@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from backend.announcement import AnnouncementFile
-from backend.embedding_store import EmbeddingStore
-from backend.embedding_tiers import DiskTier, RedisTier, Tier
-from backend.fetching import Fetcher
-from backend.images import ImageLoader
-from backend.jobs import Prefetcher
-from backend.label_studio import LabelStudio
-from backend.outgoing import Outgoing
-from backend.segmenter import Segmenter
+from backend.embeddings.disk_tier import DiskTier
+from backend.embeddings.redis_tier import RedisTier
+from backend.embeddings.segmenter import Segmenter
+from backend.embeddings.store import EmbeddingStore
+from backend.embeddings.tiers import Tier
+from backend.http.client import HttpClient
+from backend.images.fetching import Fetcher
+from backend.images.loading import ImageLoader
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.setup_info import SetupInfoFile
+from backend.prefetch import Prefetcher
 from backend.settings import Settings
 from model import weights
 from model.predictor import load_predictor
@@ -48,27 +50,27 @@ class Service:
             checkpoint.path, settings.engine, settings.precision, settings.model_dir
         )
         logger.info("ready: %s on %s", checkpoint.model_version, predictor.engine.description)
-        outgoing = Outgoing(settings.allowed_hosts)
-        label_studio = connect_label_studio(settings, outgoing)
+        http = HttpClient(settings.allowed_hosts)
+        label_studio = connect_label_studio(settings, http)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
-        images = ImageLoader(Fetcher(label_studio, outgoing, settings.local_files_document_root))
+        images = ImageLoader(Fetcher(label_studio, http, settings.local_files_document_root))
         segmenter = Segmenter(predictor, _store(settings), images)
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
         return cls(segmenter, images, prefetcher, label_studio)
 
 
-def connect_label_studio(settings: Settings, outgoing: Outgoing | None = None) -> LabelStudio:
+def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> LabelStudio:
     """The client of Label Studio; no request is made yet.
 
     Args:
         settings: where Label Studio is, and its token.
-        outgoing: the HTTP client to share with others.
+        http: the HTTP client to share with others.
     """
     return LabelStudio(
         settings.label_studio_url,
         settings.label_studio_api_key,
-        outgoing or Outgoing(settings.allowed_hosts),
-        AnnouncementFile(settings.cache_dir / "label-studio.json"),
+        http or HttpClient(settings.allowed_hosts),
+        SetupInfoFile(settings.cache_dir / "label-studio.json"),
     )
 
 

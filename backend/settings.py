@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 from urllib.parse import urlsplit
 
-from backend.addresses import AllowedHosts
+from backend.http.addresses import AllowedHosts
 from model.engines import EngineName, Precision
 from model.weights import DEFAULT_MODEL_DIR
 

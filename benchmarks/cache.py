@@ -31,12 +31,13 @@ from PIL import Image
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from backend.embedding_store import EmbeddingStore
-from backend.embedding_tiers import DiskTier, RedisTier
-from backend.image_ref import ImageRef
-from backend.images import ImageLoader
+from backend.embeddings.disk_tier import DiskTier
+from backend.embeddings.redis_tier import RedisTier
+from backend.embeddings.segmenter import Segmenter
+from backend.embeddings.store import EmbeddingStore
+from backend.images.image_ref import ImageRef
+from backend.images.loading import ImageLoader
 from backend.precompute import QUEUE_NAME, embed_on_workers
-from backend.segmenter import Segmenter
 from benchmarks.timing import median_ms
 from demo.__main__ import EXECUTABLE
 from demo.backend import ROOT, Backend

@@ -20,8 +20,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from backend import brush_rle
 from backend.allocator import keep_small_return_large
+from backend.regions import brush_rle
 from benchmarks.agreement import as_kept
 from benchmarks.subjects import CLICK, SIZES, click, image
 from benchmarks.timing import elapsed_ms, median_ms

@@ -61,7 +61,7 @@ def click(size: str) -> tuple[float, float]:
 
 
 def _ours(checkpoint: Path, repetitions: int, engine: str, precision: str) -> Measured:
-    from backend import brush_rle
+    from backend.regions import brush_rle
     from model import ImageEmbedding, Prompt, load_predictor
 
     predictor = load_predictor(checkpoint, engine, precision, checkpoint.parent)  # type: ignore[arg-type]

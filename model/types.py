@@ -2,7 +2,7 @@
 
 | frame          | unit and order                | who converts                      |
 |----------------|-------------------------------|-----------------------------------|
-| Label Studio   | percent of the image, x and y | ``backend/regions.py``            |
+| Label Studio   | percent of the image, x and y | ``backend/regions/prompts.py``            |
 | original image | pixels; points (x, y),        | the frame of every value below    |
 |                | sizes (H, W)                  |                                   |
 | input frame    | pixels of the S x S square    | ``model/transforms.py``           |

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from model.files import write_atomically
 
 PUBLISHED_URL = (
     "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
@@ -139,12 +139,11 @@ def download(model_dir: Path, url: str, expected_sha256: str) -> Path:
     target = model_dir / PUBLISHED_NAME
     if target.exists():
         return target
-    model_dir.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=model_dir, prefix=f"{PUBLISHED_NAME}.")
     timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+    digest = hashlib.sha256()
     try:
         with (
-            os.fdopen(handle, "wb") as file,
+            write_atomically(target, mode=0o644) as file,
             httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response,
         ):
             response.raise_for_status()
@@ -152,19 +151,16 @@ def download(model_dir: Path, url: str, expected_sha256: str) -> Path:
             with tqdm(total=total, unit="B", unit_scale=True, desc=PUBLISHED_NAME) as progress:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
+                    digest.update(chunk)
                     progress.update(len(chunk))
-        found = _sha256(Path(partial))
-        if found != expected_sha256:
-            raise ValueError(
-                f"{url} sent something else than mobile_sam.pt (SHA-256 {found[:12]}...,"
-                f" expected {expected_sha256[:12]}...)"
-            )
-        os.chmod(partial, 0o644)  # mkstemp's 0600 would hide the file from other users
-        os.replace(partial, target)
+            found = digest.hexdigest()
+            if found != expected_sha256:
+                raise ValueError(
+                    f"{url} sent something else than mobile_sam.pt (SHA-256 {found[:12]}...,"
+                    f" expected {expected_sha256[:12]}...)"
+                )
     except httpx.HTTPError as error:
         raise OSError(f"{url} cannot be downloaded: {error}") from error
-    finally:
-        Path(partial).unlink(missing_ok=True)
     return target
 
 

@@ -14,7 +14,7 @@ import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image, ImageDraw
 
-from backend.images import decode
+from backend.images.loading import decode
 from model import ImageEmbedding, Prompt, interactive, load_predictor
 from model.weights import BUILTIN_PATH
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.addresses import AllowedHosts
+from backend.http.addresses import AllowedHosts
 from backend.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from backend import config_check
-from backend.fetching import Fetcher
-from backend.label_studio import LabelStudio as Connection
-from backend.label_studio import LabelStudioError
-from backend.outgoing import Outgoing
+from backend.http.client import HttpClient
+from backend.images.fetching import Fetcher
+from backend.label_studio.client import LabelStudio as Connection
+from backend.label_studio.errors import LabelStudioError
+from backend.regions import config_check
 from demo.backend import ROOT, Backend
 from demo.label_studio import LabelStudio
 from model.weights import BUILTIN_PATH
@@ -30,9 +30,9 @@ def png() -> bytes:
 
 
 def fetch(url: str, token: str | None, path: str, local_files: Path | None = None) -> bytes:
-    outgoing = Outgoing()
-    connection = Connection(url, token, outgoing)
-    return Fetcher(connection, outgoing, local_files).fetch(path)
+    http = HttpClient()
+    connection = Connection(url, token, http)
+    return Fetcher(connection, http, local_files).fetch(path)
 
 
 @pytest.fixture(scope="module")

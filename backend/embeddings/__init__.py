@@ -1,0 +1,1 @@
+"""Image embeddings: made once, kept in tiers, turned into masks."""

@@ -1,0 +1,133 @@
+"""Embeddings in a Redis."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import redis
+
+from backend import metrics
+from backend.embeddings.codec import pack, unpack
+from backend.embeddings.health import Health
+from model.types import ImageEmbedding
+
+logger = logging.getLogger(__name__)
+
+_TTL_S = 7 * 24 * 3600
+_TIMEOUT_S = 2.0
+_LOCK_S = 8.0  # a host that dies while it encodes is waited for no longer than this
+_LOCK_WAIT_S = 90.0  # longer than it may take to fetch and encode an image
+_RETRY_AFTER_S = 10.0  # a Redis that does not answer is left alone for this long
+
+
+class RedisTier:
+    """A Redis that several hosts share. How much it keeps is its own setting (``maxmemory``)."""
+
+    name = "redis"
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(
+            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        )
+        self._health = Health(self.name, "Redis")
+        self._retry_at = 0.0
+
+    def get(self, key: str) -> ImageEmbedding | None:
+        """See :class:`Tier`."""
+        with self._trying() as is_up:
+            data = self._client.get(self._name(key)) if is_up else None
+            if isinstance(data, bytes):
+                try:
+                    return unpack(key, data)
+                except ValueError as error:
+                    logger.warning("the entry %s in Redis is removed: %s", key, error)
+                    metrics.TIER_FAILURES.labels(self.name).inc()
+                    self._client.delete(self._name(key))
+        return None
+
+    def has(self, key: str) -> bool:
+        """See :class:`Tier`."""
+        with self._trying() as is_up:
+            if is_up:
+                return bool(self._client.exists(self._name(key)))
+        return False
+
+    def put(self, key: str, embedding: ImageEmbedding) -> None:
+        """See :class:`Tier`."""
+        with self._trying() as is_up:
+            if is_up:
+                self._client.set(self._name(key), pack(key, embedding), ex=_TTL_S)
+                self._health.worked()
+
+    def drop(self, key: str) -> None:
+        """See :class:`Tier`."""
+        with self._trying() as is_up:
+            if is_up:
+                self._client.delete(self._name(key))
+
+    def note_task(self, task_id: int, key: str) -> None:
+        """See :class:`Tier`."""
+        with self._trying() as is_up:
+            if is_up:
+                self._client.sadd(self._task_name(task_id), key)
+                self._client.expire(self._task_name(task_id), _TTL_S)
+
+    def forget_task(self, task_id: int) -> list[str]:
+        """See :class:`Tier`."""
+        with self._trying() as is_up:
+            if is_up:
+                with self._client.pipeline() as pipeline:
+                    pipeline.smembers(self._task_name(task_id))
+                    pipeline.delete(self._task_name(task_id))
+                    members, _ = pipeline.execute()
+                return [key.decode() for key in members]
+        return []
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """See :class:`Tier`. The lock of a host that dies ends by itself within seconds."""
+        lock = self._client.lock(
+            f"{self._name(key)}:lock",
+            timeout=_LOCK_S,
+            blocking_timeout=_LOCK_WAIT_S,
+            thread_local=False,  # another thread renews it
+        )
+        done = threading.Event()
+        renewer: threading.Thread | None = None
+        with self._trying() as is_up:
+            if is_up and lock.acquire():
+                renewer = threading.Thread(target=self._renew, args=(lock, done), daemon=True)
+                renewer.start()
+        try:
+            yield
+        finally:
+            done.set()
+            if renewer is not None:
+                renewer.join()
+                with self._trying() as is_up:
+                    if is_up:
+                        lock.release()
+
+    def _renew(self, lock: redis.lock.Lock, done: threading.Event) -> None:
+        while not done.wait(_LOCK_S / 3):
+            with suppress(redis.RedisError):
+                lock.reacquire()
+
+    def _task_name(self, task_id: int) -> str:
+        return f"mobile-sam:task:{task_id}"
+
+    def _name(self, key: str) -> str:
+        return f"mobile-sam:embedding:{key}"
+
+    @contextmanager
+    def _trying(self) -> Iterator[bool]:
+        """Whether Redis is worth a try; what it raises inside is noted and swallowed."""
+        try:
+            yield time.monotonic() >= self._retry_at
+        except redis.RedisError as error:
+            self._retry_at = time.monotonic() + _RETRY_AFTER_S
+            self._health.failed(error)

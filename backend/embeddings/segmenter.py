@@ -1,0 +1,197 @@
+"""The one process-wide object: a predictor, the images and the embeddings made of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from backend import metrics
+from backend.embeddings.mask_inputs import MaskInputCache
+from backend.embeddings.priority import Demand, Priority, PriorityLock
+from backend.embeddings.recent_images import RecentImages
+from backend.embeddings.store import EmbeddingStore
+from backend.images.errors import ImageError
+from backend.images.image_ref import ImageRef
+from backend.images.loading import ImageLoader
+from model import interactive
+from model.crops import Crop
+from model.predictor import Predictor
+from model.types import ImageEmbedding, MaskPrediction, Prompt
+
+logger = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Segmenter:
+    """Embeds images and predicts masks. Threads may share a segmenter.
+
+    Args:
+        predictor: the loaded model.
+        store: where embeddings are kept.
+        images: loads the images.
+    """
+
+    def __init__(self, predictor: Predictor, store: EmbeddingStore, images: ImageLoader) -> None:
+        self._predictor = predictor
+        self._store = store
+        self._images = images
+        self._recent_images = RecentImages()
+        self._mask_inputs = MaskInputCache()
+        # One encode uses every core: two at once would make both annotators wait longer.
+        self._encoder_lock = PriorityLock()
+
+    @property
+    def model_version(self) -> str:
+        """Which weights answer, as Label Studio shows it."""
+        return self._predictor.checkpoint.model_version
+
+    @property
+    def engine(self) -> str:
+        """What runs the network: engine, device, precision."""
+        return self._predictor.engine.description
+
+    def measure(self) -> tuple[float, float]:
+        """Seconds that an image and a click take, once everything is warm."""
+        image = np.zeros((1080, 1920, 3), dtype=np.uint8)
+        begun = time.perf_counter()
+        embedding = self._predictor.embed(image)
+        embedded = time.perf_counter()
+        self._predictor.predict(embedding, Prompt.from_points([(960, 540)]))
+        return embedded - begun, time.perf_counter() - embedded
+
+    def embed(
+        self,
+        ref: ImageRef,
+        *,
+        reported_size: tuple[int, int] | None = None,
+        priority: Priority = Priority.CLICK,
+    ) -> ImageEmbedding:
+        """The embedding of an image, from the store or encoded now.
+
+        Args:
+            ref: the image.
+            reported_size: (H, W) of the image that the annotator sees, where Label Studio tells.
+                A kept embedding of another size is of another picture: the image is encoded again.
+            priority: who waits for the embedding.
+
+        Raises:
+            ImageError: the image is not available, or has another size than the annotator sees.
+        """
+        embedding = self._store.get_or_compute(
+            self._key(ref.key),
+            partial(self._encode_image, ref),
+            task_id=ref.task_id,
+            expected_size=reported_size,
+            priority=priority,
+        )
+        if reported_size not in (None, embedding.original_size):
+            shown, found = reported_size, embedding.original_size
+            raise ImageError(
+                f"the editor shows an image of {shown[1]} x {shown[0]}, and the image fetched here"
+                f" has {found[1]} x {found[0]}: reload the page"
+            )
+        return embedding
+
+    def segment(
+        self,
+        ref: ImageRef,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        refine: bool = True,
+    ) -> list[MaskPrediction]:
+        """The masks of objects in one image, for which an annotator waits.
+
+        Args:
+            ref: the image.
+            embedding: the embedding of the image.
+            prompts: one for each object, in pixels of the image.
+            refine: whether a small object is predicted again in a crop of the image, which takes
+                another encode.
+        """
+        embed_crop = partial(self._embed_crop, ref, embedding.original_size) if refine else None
+        return interactive.segment(
+            self._predictor,
+            embedding,
+            prompts,
+            embed_crop=embed_crop,
+            mask_inputs=self._mask_inputs,
+        )
+
+    def has(self, ref: ImageRef) -> bool:
+        """Whether the embedding of an image is kept beyond this process."""
+        return self._store.has(self._key(ref.key))
+
+    def forget_task(self, task_id: int) -> None:
+        """Drop the embeddings of a task that was deleted."""
+        self._store.forget_task(task_id)
+
+    def _embed_crop(
+        self, ref: ImageRef, original_size: tuple[int, int], crop: Crop
+    ) -> ImageEmbedding | None:
+        """The embedding of a crop; None where the image is not available any more."""
+        height, width = original_size
+        place = f"{crop.left}-{crop.top}-{crop.width}x{crop.height}-of-{width}x{height}"
+        try:
+            return self._store.get_or_compute(
+                self._key(f"{place}-{ref.key}"),
+                partial(self._encode_crop, ref, original_size, crop),
+                task_id=ref.task_id,
+                expected_size=crop.size,
+                priority=Priority.CLICK,
+            )
+        except ImageError as error:
+            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
+            return None
+
+    def _encode_image(self, ref: ImageRef, demand: Demand) -> ImageEmbedding:
+        begun = time.perf_counter()
+        image = self._images.load(ref)
+        load_s = time.perf_counter() - begun
+        if demand.priority is Priority.CLICK:  # the click may be on a small object
+            self._recent_images.keep(ref.key, image)
+        embedding = self._encode(image, demand, load_s)
+        metrics.ENCODES.inc()
+        return embedding
+
+    def _encode_crop(
+        self, ref: ImageRef, original_size: tuple[int, int], crop: Crop, demand: Demand
+    ) -> ImageEmbedding:
+        begun = time.perf_counter()
+        image = self._recent_images.get(ref.key)
+        if image is None:
+            image = self._images.load(ref)
+            self._recent_images.keep(ref.key, image)
+        load_s = time.perf_counter() - begun
+        if image.shape[:2] != original_size:
+            raise ImageError("the image was replaced after it was encoded")
+        embedding = self._encode(crop.cut(image), demand, load_s)
+        metrics.CROP_ENCODES.inc()
+        return embedding
+
+    def _encode(self, image: Pixels, demand: Demand, load_s: float) -> ImageEmbedding:
+        begun = time.perf_counter()
+        with self._encoder_lock.hold(demand):
+            wait_s = time.perf_counter() - begun
+            embedding = self._predictor.embed(image)
+        encode_s = time.perf_counter() - begun - wait_s
+        metrics.ENCODE_SECONDS.observe(encode_s)
+        logger.info(
+            "encoded an image of %d x %d: load %.0f ms, wait %.0f ms, encode %.0f ms",
+            image.shape[1],
+            image.shape[0],
+            load_s * 1000,
+            wait_s * 1000,
+            encode_s * 1000,
+        )
+        return embedding
+
+    def _key(self, name: str) -> str:
+        """The key in the store: embeddings of different weights never mix."""
+        return f"{self._predictor.checkpoint.fingerprint[:16]}-{name}"

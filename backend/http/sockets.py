@@ -1,0 +1,155 @@
+"""The sockets under the HTTP client: connections to checked addresses only, and in time.
+
+The address is checked where the connection is made, so a host name that answers differently the
+second time it is asked, or a redirect, leads nowhere that the first look would not have allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore
+import httpx
+
+from backend.http.addresses import AllowedHosts
+from backend.http.errors import RefusedHostError
+
+Resolve = Callable[[str, int], list[str]]
+
+
+@dataclass
+class _Call(threading.local):
+    """What holds for the request that this thread makes."""
+
+    deadline: float = math.inf
+    is_trusted: bool = False
+
+
+@dataclass
+class CheckedNetwork(httpcore.NetworkBackend):
+    """Looks a host up once, checks every address, and connects to what was checked.
+
+    TLS and the Host header are left alone: they go by the name.
+    """
+
+    allowed_hosts: AllowedHosts
+    resolve: Resolve
+    _call: _Call = field(default_factory=_Call)
+    _sockets: httpcore.SyncBackend = field(default_factory=httpcore.SyncBackend)
+
+    @contextmanager
+    def call(self, deadline: float, is_trusted: bool) -> Iterator[None]:
+        """Hold this thread's request to a deadline, and to checked addresses or any."""
+        self._call.deadline, self._call.is_trusted = deadline, is_trusted
+        try:
+            yield
+        finally:
+            self._call.deadline, self._call.is_trusted = math.inf, False
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first of the host's addresses that answers."""
+        try:
+            found = self.resolve(host, port)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise httpcore.ConnectError(f"{host} cannot be looked up now") from error
+            raise RefusedHostError(f"there is no host {host}: is the name right?") from error
+        except (OSError, UnicodeError) as error:
+            raise RefusedHostError(f"{host} cannot be a host: is the name right?") from error
+        addresses = list(dict.fromkeys(found))
+        for address in addresses:
+            self._check(host, address)
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in addresses:
+            try:
+                stream = self._sockets.connect_tcp(
+                    address, port, self.left(timeout), local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _TimedStream(stream, self)
+        raise failure
+
+    def left(self, timeout: float | None) -> float:
+        """The timeout of one step, cut to what is left of the whole."""
+        left = self._call.deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the deadline has passed")
+        return min(left, math.inf if timeout is None else timeout)
+
+    def _check(self, host: str, address: str) -> None:
+        if self._call.is_trusted:
+            return
+        if not self.allowed_hosts.allow(host, ipaddress.ip_address(address)):
+            name = host if host == address else f"{host} ({address})"
+            raise RefusedHostError(
+                f"{name} is not on the public internet, and images are fetched from such hosts"
+                f" only where ALLOWED_HOSTS names them: add {host} to it if that is meant"
+            )
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection on which no step outlasts the whole."""
+
+    def __init__(self, stream: httpcore.NetworkStream, network: CheckedNetwork) -> None:
+        self._stream = stream
+        self._network = network
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._network.left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._network.left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: Any,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        secured = self._stream.start_tls(ssl_context, server_hostname, self._network.left(timeout))
+        return _TimedStream(secured, self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def look_up(host: str, port: int) -> list[str]:
+    """The addresses of a host, as the system finds them."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class CheckedTransport(httpx.HTTPTransport):
+    """httpx's transport over a network of ours, which it has no argument for."""
+
+    def __init__(self, network: httpcore.NetworkBackend) -> None:
+        # SSL_CERT_FILE and SSL_CERT_DIR are heeded: they only add to whom is believed
+        context = httpx.create_ssl_context()
+        super().__init__(verify=context, trust_env=False)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context,
+            max_connections=None,
+            max_keepalive_connections=20,
+            keepalive_expiry=5.0,
+            network_backend=network,
+        )

@@ -1,0 +1,1 @@
+"""From the URL in a task to the image that the annotator's browser shows."""

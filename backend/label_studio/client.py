@@ -1,0 +1,228 @@
+"""Label Studio's API and files, as far as the backend needs them.
+
+Plain HTTP and not label-studio-sdk's client: that client takes two seconds and pandas to import.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from backend.http.client import HttpClient, Response, redacted
+from backend.label_studio.credentials import Credential
+from backend.label_studio.discovery import Discovery
+from backend.label_studio.errors import LabelStudioError
+from backend.label_studio.setup_info import SetupInfo, SetupInfoFile
+from backend.label_studio.sign_in import SignIn
+
+logger = logging.getLogger(__name__)
+
+
+class LabelStudio:
+    """A Label Studio to talk to. Threads may share it.
+
+    Args:
+        url: where Label Studio is reached, without a slash at the end; None to go by ``/setup``.
+        api_key: a personal access token, a legacy token, or None.
+        http: makes the requests.
+        setup_info: keeps what ``/setup`` says; a fall-back for what is not set.
+        container_hosts: see :class:`Discovery`.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        api_key: str | None,
+        http: HttpClient | None = None,
+        setup_info: SetupInfoFile | None = None,
+        container_hosts: tuple[str, ...] | None = None,
+    ) -> None:
+        http = http or HttpClient()
+        self._http = http
+        self._setup_info = setup_info
+        self._discovery = Discovery(url, http, setup_info, container_hosts)
+        self._sign_in = SignIn(api_key, http, self._discovery, setup_info)
+        self._told: set[str] = set()
+
+    def note_setup(
+        self, hostname: str | None, access_token: str | None, *, is_proven: bool
+    ) -> None:
+        """Note what ``/setup`` says.
+
+        Args:
+            hostname: where Label Studio says that it is.
+            access_token: the token that it hands out.
+            is_proven: whether the request came with the password. Anybody may call ``/setup`` where
+                no password is set: such a caller cannot say where Label Studio is, and its token
+                is at most offered to the Label Studio of LABEL_STUDIO_URL.
+        """
+        is_unknown = self._discovery.set_url is None and hostname not in self._told
+        if hostname and not is_proven and is_unknown:
+            self._told.add(hostname[:200])
+            logger.warning(
+                "Label Studio's files cannot be fetched: somebody without a password says that"
+                " Label Studio is at %.200r. If that is so, set LABEL_STUDIO_URL to where it is"
+                " reached from here.",
+                hostname,
+            )
+        if self._setup_info is not None:
+            believed = hostname.rstrip("/") if hostname and is_proven else None
+            self._setup_info.write(SetupInfo(believed, access_token or None))
+
+    @property
+    def url(self) -> str:
+        """See :attr:`Discovery.url`."""
+        return self._discovery.url
+
+    @property
+    def working_credential(self) -> Credential | None:
+        """The credential that Label Studio accepted last; None as long as nothing was asked."""
+        return self._sign_in.working_credential
+
+    def local_url(self, url: httpx.URL) -> httpx.URL | None:
+        """See :meth:`Discovery.local_url`."""
+        return self._discovery.local_url(url)
+
+    def get(self, url: httpx.URL, deadline: float) -> Response:
+        """See :meth:`SignIn.get`."""
+        return self._sign_in.get(url, deadline)
+
+    def version(self) -> str:
+        """The name and version of the server at :attr:`url`. It is asked without a token.
+
+        Raises:
+            LabelStudioError: no answer, or an answer that is not Label Studio's.
+        """
+        path = "/api/version/"
+        url = httpx.URL(self.url + path)
+        response = self._sign_in.request("GET", url, self._http.deadline(), {})
+        fields = self._checked(response, path)
+        release = fields.get("release") if isinstance(fields, dict) else None
+        if not isinstance(release, str):
+            raise LabelStudioError(self._unlike(path))
+        return f"Label Studio {release}"
+
+    def whoami(self) -> dict[str, Any]:
+        """The user whose token is accepted.
+
+        Raises:
+            LabelStudioError: none is, or no answer.
+        """
+        return self._object("/api/current-user/whoami")
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        """A project, its ``label_config`` and ``task_number`` among its fields.
+
+        Raises:
+            LabelStudioError: there is none, or no answer.
+        """
+        return self._object(f"/api/projects/{project_id}/")
+
+    def backends(self, project_id: int) -> list[dict[str, Any]]:
+        """The ML backends of a project. Label Studio calls each one's /health before it answers.
+
+        Raises:
+            LabelStudioError: no answer.
+        """
+        return self._list("/api/ml", project=project_id)
+
+    def webhooks(self, project_id: int) -> list[dict[str, Any]]:
+        """The webhooks of a project.
+
+        Raises:
+            LabelStudioError: no answer.
+        """
+        return self._list("/api/webhooks/", project=project_id)
+
+    def task(self, task_id: int) -> dict[str, Any]:
+        """A task, with its ``data`` and ``project``.
+
+        Raises:
+            LabelStudioError: there is none, or no answer.
+        """
+        return self._object(f"/api/tasks/{task_id}/")
+
+    def has_task(self, task_id: int) -> bool:
+        """Whether there is such a task.
+
+        Raises:
+            LabelStudioError: no answer.
+        """
+        path = f"/api/tasks/{task_id}/"
+        response = self._call(path)
+        if response.status == httpx.codes.NOT_FOUND:
+            return False
+        self._checked(response, path)
+        return True
+
+    def tasks_after(self, project_id: int, task_id: int, count: int) -> list[dict[str, Any]]:
+        """The next tasks of a project, in the order of their ids.
+
+        Args:
+            task_id: they come after this one; 0 for the first.
+            count: at most so many.
+
+        Raises:
+            LabelStudioError: no answer.
+        """
+        after = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
+        query = {
+            "filters": {"conjunction": "and", "items": [{**after, "value": task_id}]},
+            "ordering": ["tasks:id"],
+        }
+        page = self._object(
+            "/api/tasks/",
+            project=project_id,
+            page_size=count,
+            fields="task_only",
+            query=json.dumps(query),
+        )
+        tasks: list[dict[str, Any]] = page["tasks"]
+        return tasks
+
+    def all_tasks(self, project_id: int, page_size: int = 500) -> Iterator[dict[str, Any]]:
+        """Every task of a project, in the order of their ids, a page at a time.
+
+        Raises:
+            LabelStudioError: no answer.
+        """
+        last = 0
+        while page := self.tasks_after(project_id, last, page_size):
+            yield from page
+            last = page[-1]["id"]
+
+    def _object(self, path: str, **parameters: str | int) -> dict[str, Any]:
+        fields = self._checked(self._call(path, **parameters), path)
+        if not isinstance(fields, dict):
+            raise LabelStudioError(self._unlike(path))
+        return fields
+
+    def _list(self, path: str, **parameters: str | int) -> list[dict[str, Any]]:
+        items = self._checked(self._call(path, **parameters), path)
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise LabelStudioError(self._unlike(path))
+        return items
+
+    def _call(self, path: str, **parameters: str | int) -> Response:
+        url = httpx.URL(self.url + path, params=parameters)
+        return self.get(url, self._http.deadline())
+
+    def _checked(self, response: Response, path: str) -> Any:
+        """The JSON of a response, once it is certain that Label Studio has sent it."""
+        if response.location is not None:
+            raise LabelStudioError(
+                f"{self.url} sends elsewhere, to {redacted(response.location)}: set"
+                " LABEL_STUDIO_URL to the address that answers itself"
+            )
+        if response.status == httpx.codes.NOT_FOUND:
+            raise LabelStudioError(f"Label Studio has no {path}, or not for the user of its token")
+        if not response.is_ok:
+            raise LabelStudioError(f"Label Studio answered {response.status_line} to {path}")
+        return response.json()
+
+    def _unlike(self, path: str) -> str:
+        return f"{self.url} did not answer {path} as Label Studio does: is LABEL_STUDIO_URL right?"

@@ -1,0 +1,153 @@
+"""Requests to Label Studio with the token that it accepts.
+
+The token goes to Label Studio's own origin and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import httpx
+
+from backend.http.client import HttpClient, Response, redacted
+from backend.http.errors import HttpClientError
+from backend.label_studio.credentials import Credential
+from backend.label_studio.discovery import Discovery
+from backend.label_studio.errors import LabelStudioError
+from backend.label_studio.setup_info import SetupInfoFile
+
+logger = logging.getLogger(__name__)
+
+_API_KEY = "LABEL_STUDIO_API_KEY"
+_NEW_TOKEN = "create a personal access token in Label Studio (Account & Settings) and set it as"
+
+
+class SignIn:
+    """Makes requests to Label Studio. Threads may share a sign-in.
+
+    Args:
+        api_key: a personal access token, a legacy token, or None.
+        http: makes the requests.
+        discovery: where Label Studio is.
+        setup_info: the last ``/setup``, whose token is tried where the other one is refused.
+
+    Attributes:
+        working_credential: the credential that Label Studio accepted last.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None,
+        http: HttpClient,
+        discovery: Discovery,
+        setup_info: SetupInfoFile | None,
+    ) -> None:
+        self._set_credential = Credential(api_key, _API_KEY) if api_key else None
+        self._http = http
+        self._discovery = discovery
+        self._setup_info = setup_info
+        self.working_credential: Credential | None = None
+
+    def get(self, url: httpx.URL, deadline: float) -> Response:
+        """Get a URL of Label Studio's, with the token that it accepts.
+
+        Args:
+            url: as it is reached from here.
+            deadline: when to give up, by the monotonic clock.
+
+        Raises:
+            LabelStudioError: Label Studio does not answer, or accepts no token.
+        """
+        refused: list[str] = []
+        status = int(httpx.codes.UNAUTHORIZED)
+        for credential in self._credentials():
+            try:
+                headers = self._headers(credential, deadline)
+                response = self.request("GET", url, deadline, headers)
+            except _RefusedError as error:
+                refused.append(f"{credential} ({error.status} when an access token was asked for)")
+                continue
+            if response.status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                if credential is not self.working_credential and credential is not None:
+                    logger.info("Label Studio accepts %s", credential)
+                self.working_credential = credential
+                return response
+            status = response.status
+            if credential:
+                refused.append(f"{credential} ({status})")
+        raise LabelStudioError(_refusal(url, status, refused))
+
+    def request(
+        self,
+        method: str,
+        url: httpx.URL,
+        deadline: float,
+        headers: dict[str, str],
+        json: Any = None,
+    ) -> Response:
+        """Make a request without a token of its own.
+
+        Raises:
+            LabelStudioError: Label Studio does not answer.
+        """
+        try:
+            return self._http.request(
+                method, url, deadline=deadline, headers=headers, json=json, is_trusted=True
+            )
+        except HttpClientError as error:
+            self._discovery.forget()
+            raise LabelStudioError(
+                f"Label Studio did not answer: {error}. Is LABEL_STUDIO_URL where it is reached"
+                f" from here{self._discovery.hint(url)}?"
+            ) from error
+
+    def _headers(self, credential: Credential | None, deadline: float) -> dict[str, str]:
+        if credential is None:
+            return {}
+        return {"Authorization": credential.header(lambda token: self._exchange(token, deadline))}
+
+    def _exchange(self, personal_token: str, deadline: float) -> str:
+        """An access token for a personal access token."""
+        url = httpx.URL(self._discovery.url + "/api/token/refresh/")
+        response = self.request("POST", url, deadline, {}, {"refresh": personal_token})
+        fields = response.json() if response.is_ok else None
+        access_token = fields.get("access") if isinstance(fields, dict) else None
+        if not isinstance(access_token, str) or not access_token.isascii():
+            raise _RefusedError(response.status)
+        return access_token
+
+    def _credentials(self) -> list[Credential | None]:
+        """What to try, in order; None for no token."""
+        offered = [self._set_credential] if self._set_credential else []
+        token = self._setup_info.read().access_token if self._setup_info else None
+        if token and token.isascii() and token.isprintable():
+            offered.append(Credential(token, "/setup"))
+        working = self.working_credential
+        if working is not None:
+            offered = [working, *(c for c in offered if c.token != working.token)]
+        return [*offered] if offered else [None]
+
+
+class _RefusedError(ValueError):
+    """A personal access token was not exchanged for an access token."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _refusal(url: httpx.URL, status: int, refused: list[str]) -> str:
+    """Why Label Studio answered 401 or 403, and the remedy."""
+    asked = f"Label Studio refuses {redacted(url)}"
+    if not refused:
+        return f"{asked} ({status}) without a token: {_NEW_TOKEN} {_API_KEY}"
+    sentence = f"{asked} to {' and to '.join(refused)}: {_NEW_TOKEN} {_API_KEY}"
+    if any("legacy token" in token for token in refused):
+        sentence += "; legacy tokens are switched off unless an organization allows them"
+    if url.path.startswith("/data/local-files") and status == httpx.codes.FORBIDDEN:
+        sentence += (
+            "; or Label Studio does not serve local files at all: start it with"
+            " LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true"
+        )
+    return sentence

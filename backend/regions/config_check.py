@@ -1,0 +1,90 @@
+"""What is wrong with a labeling config when it loads in Label Studio and no click brings a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from backend.regions.labeling_config import Control, LabelingConfig
+
+_PROMPTS = ("keypoint", "rectangle")
+_MASKS = ("brush", "bitmask", "polygon", "ellipse")
+
+
+def faults(xml: str) -> list[str]:
+    """What to mend in a labeling config, most important first; nothing where clicks can work.
+
+    Raises:
+        MalformedRequestError: it is no labeling config.
+    """
+    config = LabelingConfig.parse(xml)
+    if not config.image_variables:
+        return [
+            'it has no Image with a control: add <Image name="image" value="$image"/>, and'
+            ' toName="image" to the controls'
+        ]
+    return [
+        fault
+        for image in config.image_variables
+        for fault in _faults_of_image(
+            image, [control for control in config.controls if image in control.to_names]
+        )
+    ]
+
+
+def _faults_of_image(image: str, controls: Sequence[Control]) -> Iterator[str]:
+    drawn = [one for one in controls if one.shape in _PROMPTS]
+    prompts = [one for one in drawn if one.is_smart and not _is_chosen(one)]
+    outputs = [one for one in controls if one.shape in _MASKS or _is_chosen(one)]
+    if not prompts:
+        mend = (
+            f'write smart="true" on {_tag(drawn[0])}'
+            if drawn
+            else (
+                f'add <KeyPointLabels name="point" toName="{image}" smart="true"> with your labels'
+            )
+        )
+        yield f'nothing can be clicked on "{image}": {mend}'
+    if not outputs and not [one for one in controls if one.shape == "rectangle"]:
+        yield (
+            f'there is nothing to put masks in on "{image}": add <BrushLabels name="brush"'
+            f' toName="{image}" smart="false"> with the labels of the smart tags'
+        )
+    for output in outputs:
+        if output.is_smart and output.shape in _MASKS:
+            yield (
+                f'write smart="false" on {_tag(output)}: Auto-Detect would choose it instead of the'
+                " smart tags"
+            )
+    yield from _missing_labels(prompts, outputs, controls)
+
+
+def _missing_labels(
+    prompts: Sequence[Control], outputs: Sequence[Control], controls: Sequence[Control]
+) -> Iterator[str]:
+    """Labels that can be clicked with and that no mask could carry."""
+    labelled = [output for output in outputs if output.has_labels]
+    if not labelled or len(labelled) < len(outputs):
+        return  # a Brush or the like takes every label
+    if any(output.has_dynamic_labels for output in labelled):
+        return
+    carried = frozenset().union(*(output.labels for output in labelled))
+    for prompt in prompts:
+        given = [prompt] if prompt.has_labels else [one for one in controls if one.type == "Labels"]
+        clickable = frozenset().union(*(one.labels for one in given))
+        missing = sorted(clickable - carried)
+        if missing:
+            names = ", ".join(f'"{label}"' for label in missing)
+            yield f"add to {_tag(labelled[0])} what {_tag(given[0])} has: {names}"
+        if not given:
+            yield (
+                f"{_tag(prompt)} has no labels and {_tag(labelled[0])} needs one: make it"
+                f" {prompt.type}Labels"
+            )
+
+
+def _is_chosen(control: Control) -> bool:
+    return control.attributes.get("model_output") == "true"
+
+
+def _tag(control: Control) -> str:
+    return f'<{control.type} name="{control.name}">'

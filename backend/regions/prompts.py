@@ -1,0 +1,247 @@
+"""Label Studio's smart regions to prompts: what an annotator did, in pixels of the image.
+
+Coordinates are percent of the image in Label Studio and pixels everywhere else; here and in
+``rendering`` one becomes the other. They are percent of the image as its file has it, EXIF
+orientation applied, however the editor has turned the view (``image_rotation``).
+
+Brush RLE is Label Studio's own format (thi.ng rle-pack over height x width x 4 channels), not
+COCO's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.regions.labeling_config import LabelingConfig, whole_number
+from model.types import BACKGROUND, FOREGROUND, Prompt
+
+_KEYPOINTS = ("keypointlabels", "keypoint")
+_RECTANGLES = ("rectanglelabels", "rectangle")
+# A region drawn with <KeyPoint> or <Rectangle> comes twice, once more as its label alone.
+_LABEL_ONLY = "labels"
+
+Percents = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What the annotator did to point out one object.
+
+    Attributes:
+        to_name: the image tag it was done on.
+        label: the label it was done with; None where the control has none.
+        reported_size: (H, W) of the image in the editor, pixels; None where the editor does not
+            tell.
+        points: (x, y) in percent of the image, with 1 for on the object and 0 for not on it.
+        rectangle: (x, y, width, height, rotation) in percent and degrees clockwise around the
+            top-left corner; None for clicks.
+        image_rotation: degrees by which the editor's view is turned. Coordinates are not.
+        item_index: which image of a list; None where the tag shows a single one.
+        is_tagless: whether the editor named no tag and no label: the prompt of the coming editor.
+    """
+
+    to_name: str
+    label: str | None = None
+    reported_size: tuple[int, int] | None = None
+    points: tuple[tuple[float, float, int], ...] = ()
+    rectangle: Percents | None = None
+    image_rotation: int = 0
+    item_index: int | None = None
+    is_tagless: bool = False
+
+    def prompt(self, original_size: tuple[int, int]) -> Prompt:
+        """The prompt in pixels of an image of ``original_size`` (H, W)."""
+        box = None
+        if self.rectangle is not None:
+            box = _box_in_pixels(self.rectangle, original_size)
+        points = [_pixel(x, y, original_size) for x, y, _ in self.points]
+        return Prompt.from_points(points, [sign for _, _, sign in self.points], box)
+
+
+def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
+    """Read the smart regions of one interactive request.
+
+    All keypoints of one image and label are one object; every rectangle is an object of its own.
+    The prompt of the coming editor, which names no tag, is one object.
+
+    Args:
+        result: ``context["result"]`` of the request.
+
+    Raises:
+        MalformedRequestError: an item is not as Label Studio writes it.
+        UnanswerableRequestError: an item is of a kind or of a tag that cannot be answered.
+    """
+    if is_tagless(result):
+        return [_parse_tagless(result, config)]
+    clicks: dict[tuple[str, int | None, str | None], Interaction] = {}
+    rectangles: list[Interaction] = []
+    for item in _items(result):
+        if item.get("type") == _LABEL_ONLY:
+            continue
+        interaction = _parse_item(item, config)
+        if interaction.rectangle is not None:
+            rectangles.append(interaction)
+            continue
+        key = (interaction.to_name, interaction.item_index, interaction.label)
+        before = clicks[key].points if key in clicks else ()
+        clicks[key] = replace(interaction, points=before + interaction.points)
+    for interaction in clicks.values():
+        _require_positive(interaction)
+    return [*clicks.values(), *rectangles]
+
+
+def is_tagless(result: Sequence[Any]) -> bool:
+    """Whether a request is one of the coming editor: coordinates, and no word of any tag."""
+    return bool(result) and all(
+        isinstance(item, dict) and "from_name" not in item and "original_width" not in item
+        for item in result
+    )
+
+
+def _parse_tagless(result: Sequence[Any], config: LabelingConfig) -> Interaction:
+    """Read the prompt of the coming editor: all points and the rectangle are one object.
+
+    Raises:
+        MalformedRequestError: an item has no coordinates.
+        UnanswerableRequestError: an item is of a kind that cannot be answered, or there are several
+            rectangles.
+    """
+    interaction = Interaction(config.only_image(), is_tagless=True)
+    for item in _items(result):
+        kind, value = _kind_and_value(item)
+        if kind in _KEYPOINTS:
+            point = _point(value, value.get("positive"))
+            interaction = replace(interaction, points=(*interaction.points, point))
+        elif interaction.rectangle is None:
+            interaction = replace(interaction, rectangle=_rectangle(value))
+        else:
+            raise UnanswerableRequestError(
+                "there are several boxes in one prompt: leave the one around the object"
+            )
+    _require_positive(interaction)
+    return interaction
+
+
+def _items(result: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+    if not all(isinstance(item, dict) for item in result):
+        raise MalformedRequestError("every item of context.result must be an object")
+    return result
+
+
+def _require_positive(interaction: Interaction) -> None:
+    signs = [sign for _, _, sign in interaction.points]
+    if interaction.rectangle is None and FOREGROUND not in signs:
+        raise UnanswerableRequestError(
+            "only negative points were placed: place a positive one on the object first"
+        )
+
+
+def _parse_item(item: Mapping[str, Any], config: LabelingConfig) -> Interaction:
+    kind, value = _kind_and_value(item)
+    from_name, to_name = item.get("from_name"), item.get("to_name")
+    if from_name not in [control.name for control in config.controls]:
+        raise UnanswerableRequestError(
+            f'the labeling config has no control tag "{from_name}", which the region came from:'
+            " reload the page"
+        )
+    if not isinstance(to_name, str):
+        raise MalformedRequestError("every item of context.result must have a to_name")
+    interaction = Interaction(
+        to_name,
+        _label(value, kind),
+        (_size(item, "original_height"), _size(item, "original_width")),
+        image_rotation=_count(item, "image_rotation") or 0,
+        item_index=_count(item, "item_index"),
+    )
+    if kind in _KEYPOINTS:
+        return replace(interaction, points=(_point(value, item.get("is_positive")),))
+    return replace(interaction, rectangle=_rectangle(value))
+
+
+def _kind_and_value(item: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    kind, value = item.get("type"), item.get("value")
+    if not isinstance(kind, str) or not isinstance(value, dict):
+        raise MalformedRequestError("every item of context.result must have a type and a value")
+    if kind not in _KEYPOINTS + _RECTANGLES:
+        raise UnanswerableRequestError(
+            f'a smart region of type "{kind}" cannot be answered: use a smart keypoint or a smart'
+            ' rectangle, and write smart="false" on the other tags'
+        )
+    return kind, value
+
+
+def _point(value: Mapping[str, Any], positive: Any) -> tuple[float, float, int]:
+    """A click; one without a sign is positive."""
+    sign = BACKGROUND if positive is False else FOREGROUND
+    return _number(value, "x"), _number(value, "y"), sign
+
+
+def _rectangle(value: Mapping[str, Any]) -> Percents:
+    rotation = _number(value, "rotation") if value.get("rotation") is not None else 0.0
+    x, y, width, height = (_number(value, name) for name in ("x", "y", "width", "height"))
+    return x, y, width, height, rotation
+
+
+def _label(value: Mapping[str, Any], kind: str) -> str | None:
+    labels = value.get(kind) or value.get("labels") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise MalformedRequestError("the labels of a region must be a list of texts")
+    return labels[0] if labels else None
+
+
+def _number(value: Mapping[str, Any], name: str) -> float:
+    number = value.get(name)
+    # bool is an int to Python, and JSON readers let NaN and Infinity through
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < 1e6:
+        raise MalformedRequestError(f"{name} of a region must be a number, percent of the image")
+    return float(number)
+
+
+def _size(item: Mapping[str, Any], name: str) -> int:
+    size = whole_number(item.get(name))
+    if size is None or size < 1:
+        raise MalformedRequestError(f"{name} of a region must be a whole number of pixels")
+    return size
+
+
+def _count(item: Mapping[str, Any], name: str) -> int | None:
+    if item.get(name) is None:
+        return None
+    count = whole_number(item[name])
+    if count is None or count < 0:
+        raise MalformedRequestError(f"{name} of a region must be a whole number, 0 or more")
+    return count
+
+
+def _pixel(x: float, y: float, original_size: tuple[int, int]) -> tuple[float, float]:
+    """Percent to pixels, inside the image. Pixel i reaches from i to i + 1, its centre names it."""
+    height, width = original_size
+    return (
+        min(max(x / 100 * width - 0.5, 0.0), width - 1.0),
+        min(max(y / 100 * height - 0.5, 0.0), height - 1.0),
+    )
+
+
+def _box_in_pixels(
+    rectangle: Percents, original_size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) around a rectangle that may be rotated and may reach over the border."""
+    height, width = original_size
+    x, y, box_width, box_height, rotation = rectangle
+    # The rotation is an angle on the screen: it must be applied in pixels, not in percent.
+    right = np.array([box_width * width, 0.0]) / 100
+    down = np.array([0.0, box_height * height]) / 100
+    angle = np.radians(rotation)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corner = np.array([x * width, y * height]) / 100
+    corners = corner + np.stack([0 * right, right, down, right + down]) @ turn.T
+    x0, y0 = corners.min(axis=0)
+    x1, y1 = corners.max(axis=0)
+    left, top = _pixel(100 * x0 / width, 100 * y0 / height, original_size)
+    end_x, end_y = _pixel(100 * x1 / width, 100 * y1 / height, original_size)
+    return left, top, end_x, end_y

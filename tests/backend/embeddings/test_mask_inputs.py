@@ -1,0 +1,139 @@
+"""The clicks before are known, and only those."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from backend.embeddings.mask_inputs import MaskInputCache
+from backend.embeddings.segmenter import Segmenter
+from backend.embeddings.store import EmbeddingStore
+from backend.images.image_ref import ImageRef
+from backend.images.loading import ImageLoader
+from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
+from model.engines import Engine
+from model.weights import BUILTIN_PATH
+
+POINTS, SIGNS = [(80.0, 60.0), (20.0, 20.0), (110.0, 80.0)], [1, 0, 1]
+LOW_RES = np.ones((4, 4), np.float32)
+ANSWER = MaskPrediction(np.ones((2, 2), bool), LOW_RES, 0.5)
+
+
+def clicks(count: int) -> Prompt:
+    return Prompt.from_points(POINTS[:count], SIGNS[:count])
+
+
+def embedding() -> ImageEmbedding:
+    return ImageEmbedding(np.zeros((1, 1, 1, 1), np.float32), (120, 160))
+
+
+class TestMemory:
+    def test_the_next_click_finds_the_mask_of_those_before(self) -> None:
+        cache, one = MaskInputCache(), embedding()
+        cache.keep(one, [clicks(2)], [ANSWER])
+        assert cache.recall(one, clicks(3)).mask_input is LOW_RES
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            pytest.param(clicks(1), id="fewer"),
+            pytest.param(clicks(2), id="the same"),
+            pytest.param(Prompt.from_points([(81, 60), *POINTS[1:]], SIGNS), id="moved"),
+            pytest.param(Prompt.from_points(POINTS, [1, 1, 1]), id="another sign"),
+            pytest.param(Prompt.from_points(POINTS[::-1], SIGNS[::-1]), id="another order"),
+            pytest.param(Prompt.from_points(POINTS, SIGNS, (0, 0, 9, 9)), id="a box"),
+            pytest.param(Prompt.from_box((0, 0, 9, 9)), id="a box alone"),
+        ],
+    )
+    def test_others_do_not(self, other: Prompt) -> None:
+        cache, one = MaskInputCache(), embedding()
+        cache.keep(one, [clicks(2)], [ANSWER])
+        assert cache.recall(one, other) is other
+
+    def test_a_click_finds_the_mask_of_the_box_before_it(self) -> None:
+        cache, one, box = MaskInputCache(), embedding(), (0, 0, 9, 9)
+        cache.keep(one, [Prompt.from_box(box)], [ANSWER])
+        prompt = Prompt.from_points(POINTS[:1], SIGNS[:1], box)
+        assert cache.recall(one, prompt).mask_input is LOW_RES
+
+    def test_another_image_does_not(self) -> None:
+        cache, one, another = MaskInputCache(), embedding(), embedding()
+        cache.keep(one, [clicks(2)], [ANSWER])
+        assert cache.recall(another, clicks(3)).mask_input is None
+
+    def test_images_that_are_forgotten_are_not_kept_alive(self) -> None:
+        cache, one = MaskInputCache(), embedding()
+        cache.keep(one, [clicks(2)], [ANSWER])
+        alive = weakref.ref(one)
+        del one
+        gc.collect()
+        assert alive() is None
+        # some of these come to lie where it was
+        others = [embedding() for _ in range(1000)]
+        assert all(cache.recall(other, clicks(3)).mask_input is None for other in others)
+
+    def test_the_oldest_go(self) -> None:
+        cache, images = MaskInputCache(), [embedding() for _ in range(129)]
+        for one in images:
+            cache.keep(one, [clicks(2)], [ANSWER])
+        known = [cache.recall(one, clicks(3)).mask_input is not None for one in images]
+        assert known == [False, *[True] * 128]
+
+
+class CountedEngine:
+    """Counts the passes through the network."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.image_size = engine.image_size
+        self.passes = 0
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        return self._engine.encode(image)
+
+    def decode(self, *inputs: object) -> tuple[np.ndarray, np.ndarray]:
+        self.passes += 1
+        return self._engine.decode(*inputs)
+
+
+class Disc(ImageLoader):
+    """One picture: a red disc on grey."""
+
+    def __init__(self, radius: int) -> None:
+        rows, columns = np.ogrid[:600, :900]
+        self.picture = np.full((600, 900, 3), 120, np.uint8)
+        self.picture[(columns - 200) ** 2 + (rows - 150) ** 2 <= radius**2] = (210, 50, 40)
+
+    def load(self, ref: ImageRef) -> np.ndarray:
+        return self.picture
+
+
+@pytest.mark.parametrize(
+    ("radius", "passes"),
+    [
+        pytest.param(140, 1, id="large"),
+        pytest.param(12, 2, id="small"),  # in the whole image and in the crop
+    ],
+)
+def test_a_further_click_replays_nothing(radius: int, passes: int) -> None:
+    """And a session of clicks is answered as all of its clicks at once."""
+    loaded = load_predictor(BUILTIN_PATH)
+    engine, ref = CountedEngine(loaded.engine), ImageRef("/disc")
+    predictor = Predictor(engine, loaded.checkpoint)
+
+    def segmenter() -> Segmenter:
+        return Segmenter(predictor, EmbeddingStore(64 << 20), Disc(radius))
+
+    points, signs = [(200.0, 150.0), (203.0, 152.0), (200.0, 170.0 + radius)], [1, 1, 0]
+    session = segmenter()
+    embedding = session.embed(ref)
+    for count in (1, 2, 3):
+        engine.passes = 0
+        prompt = Prompt.from_points(points[:count], signs[:count])
+        (step,) = session.segment(ref, embedding, [prompt])
+        assert engine.passes == passes
+    other = segmenter()
+    (whole,) = other.segment(ref, other.embed(ref), [prompt])
+    np.testing.assert_allclose(step.low_res_mask, whole.low_res_mask, atol=1e-4)
+    assert np.count_nonzero(step.mask != whole.mask) <= 0.001 * step.mask.sum()

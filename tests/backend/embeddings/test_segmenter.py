@@ -1,0 +1,112 @@
+"""Never a mask for another picture, and no image fetched or encoded twice."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from backend.embeddings.priority import Demand, Priority, PriorityLock
+from backend.embeddings.segmenter import Segmenter
+from backend.embeddings.store import EmbeddingStore
+from backend.images.errors import ImageError
+from backend.images.image_ref import ImageRef
+from backend.images.loading import ImageLoader
+from model import Predictor, Prompt, load_predictor
+from model.weights import BUILTIN_PATH
+
+IMAGE = ImageRef("http://host/image.png", 7)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return load_predictor(BUILTIN_PATH)
+
+
+class Images(ImageLoader):
+    """A small red disc on grey; the size can change; counts how often the image is loaded."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self.loads = 0
+
+    def load(self, ref: ImageRef) -> np.ndarray:
+        self.loads += 1
+        image = np.full((*self.size, 3), 120, dtype=np.uint8)
+        rows, columns = np.ogrid[: self.size[0], : self.size[1]]
+        image[(columns - 200) ** 2 + (rows - 150) ** 2 <= 12**2] = (210, 50, 40)
+        return image
+
+
+@pytest.fixture
+def images() -> Images:
+    return Images((600, 900))
+
+
+@pytest.fixture
+def segmenter(predictor: Predictor, images: Images) -> Segmenter:
+    return Segmenter(predictor, EmbeddingStore(64 << 20), images)
+
+
+def test_an_image_is_loaded_and_encoded_once(segmenter: Segmenter, images: Images) -> None:
+    first = segmenter.embed(IMAGE, reported_size=(600, 900))
+    assert segmenter.embed(IMAGE, reported_size=(600, 900)) is first
+    assert segmenter.embed(IMAGE) is first
+    assert images.loads == 1
+
+
+def test_an_image_replaced_under_its_url_is_encoded_again(
+    segmenter: Segmenter, images: Images
+) -> None:
+    segmenter.embed(IMAGE, reported_size=(600, 900))
+    images.size = (300, 400)
+    assert segmenter.embed(IMAGE, reported_size=(300, 400)).original_size == (300, 400)
+    assert images.loads == 2
+
+
+def test_another_size_than_the_annotator_sees_is_an_error(
+    segmenter: Segmenter, images: Images
+) -> None:
+    with pytest.raises(ImageError, match="shows an image of 2 x 1, .* has 900 x 600: reload"):
+        segmenter.embed(IMAGE, reported_size=(1, 2))
+    assert images.loads == 1
+
+
+def box(x: float, y: float) -> Prompt:
+    return Prompt.from_box((x - 13, y - 13, x + 13, y + 13))
+
+
+def test_a_first_click_on_a_small_object_loads_the_image_once(
+    segmenter: Segmenter, images: Images
+) -> None:
+    embedding = segmenter.embed(IMAGE)
+    coarse = segmenter.segment(IMAGE, embedding, [box(200, 150)], refine=False)
+    fine = segmenter.segment(IMAGE, embedding, [box(200, 150)])
+    assert not np.array_equal(coarse[0].mask, fine[0].mask)  # it was refined in a crop
+    assert images.loads == 1
+
+
+def test_an_image_that_nobody_has_clicked_is_loaded_once_for_all_of_its_crops(
+    segmenter: Segmenter, images: Images
+) -> None:
+    embedding = segmenter.embed(IMAGE, priority=Priority.NEXT)
+    segmenter.segment(IMAGE, embedding, [box(200, 150)])
+    segmenter.segment(IMAGE, embedding, [box(700, 400)])
+    assert images.loads == 2
+
+
+def test_the_most_urgent_goes_first() -> None:
+    lock, order = PriorityLock(), []
+    demands = {"rest": Demand(Priority.REST), "next": Demand(Priority.NEXT)}
+
+    def work(name: str) -> None:
+        with lock.hold(demands[name]):
+            order.append(name)
+
+    with ThreadPoolExecutor(2) as pool, lock.hold(Demand(Priority.REST)):
+        for name in demands:
+            pool.submit(work, name)
+        while len(lock._waiting) < len(demands):
+            time.sleep(0.001)
+        demands["rest"].join(Priority.CLICK)  # an annotator clicks on the image meanwhile
+    assert order == ["rest", "next"]

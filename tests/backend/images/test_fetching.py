@@ -1,0 +1,442 @@
+"""An image from wherever a task says; and no secret to anybody else."""
+
+import base64
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from backend.http.addresses import AllowedHosts
+from backend.http.client import HttpClient, Limits
+from backend.http.errors import HttpClientError
+from backend.images.fetching import Fetcher
+from backend.label_studio.client import LabelStudio
+from backend.label_studio.errors import LabelStudioError
+from backend.label_studio.setup_info import SetupInfo, SetupInfoFile
+
+LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
+REFRESH = "/api/token/refresh/"
+IMAGE = (200, {}, b"image")
+
+Response = tuple[int, dict[str, str], bytes]
+Asked = tuple[str, str | None]
+
+
+def jwt(**claims: object) -> str:
+    parts = [json.dumps({"alg": "none"}), json.dumps(claims), "signature"]
+    return ".".join(base64.urlsafe_b64encode(p.encode()).decode().rstrip("=") for p in parts)
+
+
+PERSONAL_TOKEN = jwt(token_type="refresh")
+ACCESS_TOKEN = jwt(token_type="access", exp=1300, iat=1000)  # by a clock that is years behind
+
+
+def granted(access_token: str) -> Response:
+    return 200, {}, json.dumps({"access": access_token}).encode()
+
+
+def redirect(url: str) -> Response:
+    return 302, {"Location": url}, b""
+
+
+class Host:
+    """Answers by path, and remembers who asked with which token."""
+
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        self.answers: dict[str, Response | Callable[[str | None], Response]] = {}
+        self.asked: list[Asked] = []
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                token = self.headers.get("Authorization")
+                host.asked.append((self.path, token))
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer = host.answers.get(self.path, (404, {}, b""))
+                status, headers, body = answer(token) if callable(answer) else answer
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((address, port), Handler)
+        self.port = self._server.server_port
+        self.url = f"http://{address}:{self.port}"
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def accept(self, *tokens: str) -> None:
+        """Give /image to these tokens only."""
+        self.answers["/image"] = lambda token: IMAGE if token in tokens else (401, {}, b"")
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def start_host() -> Iterator[Callable[..., Host]]:
+    started: list[Host] = []
+
+    def start(*arguments: object) -> Host:
+        started.append(Host(*arguments))
+        return started[-1]
+
+    yield start
+    for host in started:
+        host.close()
+
+
+@pytest.fixture
+def label_studio(start_host: Callable[..., Host]) -> Host:
+    host = start_host()
+    host.answers["/image"] = IMAGE
+    return host
+
+
+@pytest.fixture
+def elsewhere(start_host: Callable[..., Host]) -> Host:
+    host = start_host("127.0.0.2")
+    host.answers["/image"] = IMAGE
+    return host
+
+
+def http_client(allowed: str = "127.0.0.2", resolve: object = None) -> HttpClient:
+    limits = Limits(connect_s=1, read_s=1, total_s=5, backoff_s=0.01)
+    return HttpClient(AllowedHosts.parse(allowed), limits, resolve)
+
+
+def fetcher(url: str | None, api_key: str | None = LEGACY_TOKEN, **options: object) -> Fetcher:
+    requests = http_client()
+    return Fetcher(studio(url, api_key, requests), requests, **options)
+
+
+def studio(*arguments: object) -> LabelStudio:
+    """As it is outside of a container."""
+    return LabelStudio(*arguments, container_hosts=())
+
+
+class TestWhereFrom:
+    def test_another_host_without_a_token(self, label_studio: Host, elsewhere: Host) -> None:
+        assert fetcher(label_studio.url).fetch(f"{elsewhere.url}/image") == b"image"
+        assert elsewhere.asked == [("/image", None)]
+        assert label_studio.asked == []
+
+    @pytest.mark.parametrize("path", ["/data/upload/1/a.png", "/data/local-files/?d=imgs/a.png"])
+    def test_label_studios_files(self, label_studio: Host, path: str) -> None:
+        label_studio.answers[path] = IMAGE
+        files = fetcher(label_studio.url)
+        assert files.fetch(path) == files.fetch(label_studio.url + path) == b"image"
+        assert label_studio.asked == [(path, f"Token {LEGACY_TOKEN}")] * 2
+
+    @pytest.mark.parametrize("uri", ["s3://bucket/a b.png", "gs://b/a.png", "azure-blob://c/a.png"])
+    def test_storages_through_label_studio(
+        self, label_studio: Host, elsewhere: Host, uri: str
+    ) -> None:
+        """It answers with the file, or with an address that needs no token."""
+        name = base64.urlsafe_b64encode(uri.encode()).decode()
+        path = f"/tasks/7/presign/?fileuri={name.replace('=', '%3D')}"
+        label_studio.answers[path] = IMAGE
+        assert fetcher(label_studio.url).fetch(uri, 7) == b"image"
+        label_studio.answers[path] = redirect(f"{elsewhere.url}/image")
+        assert fetcher(label_studio.url).fetch(uri, 7) == b"image"
+        assert label_studio.asked == [(path, f"Token {LEGACY_TOKEN}")] * 2
+        assert elsewhere.asked == [("/image", None)]
+
+    def test_data_uri(self) -> None:
+        encoded = base64.b64encode(b"image").decode()
+        assert fetcher(None).fetch(f"data:image/png;base64,{encoded}") == b"image"
+        assert fetcher(None).fetch("data:,im%61ge") == b"image"
+
+    @pytest.mark.parametrize(
+        ("url", "sentence"),
+        [
+            pytest.param("/data/upload/1/a.png", "LABEL_STUDIO_URL is not set", id="no-host"),
+            pytest.param("s3://bucket/a.png", "LABEL_STUDIO_URL is not set", id="no-host-for-s3"),
+            pytest.param("file:///etc/passwd", "cannot be fetched", id="file"),
+            pytest.param("ftp://host/a.png", "cannot be fetched", id="scheme"),
+            pytest.param("//host/a.png", "cannot be fetched", id="no-scheme"),
+            pytest.param("data:image/png;base64", "has no comma", id="data-comma"),
+            pytest.param("data:image/png;base64,%%%", "no valid base64", id="data-base64"),
+            pytest.param("http://127.0.0.2:9/a.png", "cannot be fetched", id="refused"),
+            pytest.param("http://[::1/a.png", "cannot be fetched|no URL", id="broken-url"),
+            pytest.param("/data/\ud800.png", "half of a character", id="half-a-character"),
+        ],
+    )
+    def test_what_cannot_be_fetched_says_why(self, url: str, sentence: str) -> None:
+        with pytest.raises((HttpClientError, LabelStudioError), match=sentence):
+            Fetcher(None, http_client()).fetch(url, 7)
+
+    def test_a_storage_without_a_task(self, label_studio: Host) -> None:
+        with pytest.raises(HttpClientError, match="through the task they belong to"):
+            fetcher(label_studio.url).fetch("s3://bucket/a.png")
+
+    @pytest.mark.parametrize(
+        ("url", "sentence"),
+        [
+            ("/data/upload/1/gone.png", "answered 404 Not Found: there is no such file"),
+            ("/data/local-files/?d=gone.png", "a local storage that the project has connected"),
+            ("s3://bucket/gone.png", "no source storage that this file lies in"),
+        ],
+    )
+    def test_a_404_says_what_is_missing(self, label_studio: Host, url: str, sentence: str) -> None:
+        with pytest.raises(HttpClientError, match=sentence):
+            fetcher(label_studio.url).fetch(url, 7)
+
+
+class TestMountedFolder:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        root = tmp_path / "root"
+        (root / "imgs").mkdir(parents=True)
+        (root / "imgs" / "a b.png").write_bytes(b"mounted")
+        (tmp_path / "secret.png").write_bytes(b"secret")
+        return root
+
+    @pytest.mark.parametrize("name", ["imgs/a%20b.png", "/imgs/a+b.png", "imgs/../imgs/a b.png"])
+    def test_a_file_in_it_is_read_where_it_is(
+        self, label_studio: Host, root: Path, name: str
+    ) -> None:
+        files = fetcher(label_studio.url, local_files=root)
+        assert files.fetch(f"/data/local-files/?d={name}") == b"mounted"
+        assert files.fetch(f"{label_studio.url}/data/local-files/?d={name}") == b"mounted"
+        assert label_studio.asked == []
+
+    def test_a_link_that_stays_in_it(self, label_studio: Host, root: Path) -> None:
+        (root / "link.png").symlink_to(root / "imgs" / "a b.png")
+        files = fetcher(label_studio.url, local_files=root)
+        assert files.fetch("/data/local-files/?d=link.png") == b"mounted"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "../secret.png",
+            "imgs/../../secret.png",
+            "/../secret.png",
+            "link.png",
+            "folder/secret.png",
+            "ring.png",
+            "gone.png",
+            "pipe",
+            "imgs",
+            "",
+            "%00",
+        ],
+    )
+    def test_everything_else_is_left_to_label_studio(
+        self, label_studio: Host, root: Path, name: str
+    ) -> None:
+        (root / "link.png").symlink_to("../secret.png")
+        (root / "folder").symlink_to("..")
+        (root / "ring.png").symlink_to("ring.png")
+        os.mkfifo(root / "pipe")
+        label_studio.answers[f"/data/local-files/?d={name}"] = IMAGE
+        files = fetcher(label_studio.url, local_files=root)
+        assert files.fetch(f"/data/local-files/?d={name}") == b"image"
+        assert len(label_studio.asked) == 1
+
+    def test_the_folder_is_not_for_other_hosts(self, elsewhere: Host, root: Path) -> None:
+        elsewhere.answers["/data/local-files/?d=imgs/a.png"] = IMAGE
+        files = fetcher("http://127.0.0.1:9", local_files=root)
+        assert files.fetch(f"{elsewhere.url}/data/local-files/?d=imgs/a.png") == b"image"
+
+
+class TestTokens:
+    def test_personal(self, label_studio: Host) -> None:
+        label_studio.answers[REFRESH] = granted(ACCESS_TOKEN)
+        files = fetcher(label_studio.url, PERSONAL_TOKEN)
+        files.fetch("/image")
+        files.fetch("/image")
+        assert label_studio.asked == [
+            (REFRESH, None),
+            ("/image", f"Bearer {ACCESS_TOKEN}"),
+            ("/image", f"Bearer {ACCESS_TOKEN}"),  # the access token is used again
+        ]
+
+    def test_an_access_token_is_renewed_before_it_ends(self, label_studio: Host) -> None:
+        soon = jwt(token_type="access", exp=time.time() + 10)
+        label_studio.answers[REFRESH] = granted(soon)
+        files = fetcher(label_studio.url, PERSONAL_TOKEN)
+        files.fetch("/image")
+        files.fetch("/image")
+        assert [path for path, _ in label_studio.asked].count(REFRESH) == 2
+
+    def test_what_setup_brought_when_the_set_one_is_refused(
+        self, label_studio: Host, tmp_path: Path
+    ) -> None:
+        """Tried once, then remembered, whatever /setup says afterwards."""
+        announced = SetupInfoFile(tmp_path / "announced")
+        requests = http_client()
+        known = studio(label_studio.url, LEGACY_TOKEN, requests, announced)
+        files = Fetcher(known, requests)
+        known.note_setup(None, "from-setup", is_proven=False)
+        label_studio.accept("Token from-setup")
+        files.fetch("/image")
+        files.fetch("/image")
+        known.note_setup(None, "nonsense", is_proven=False)
+        files.fetch("/image")
+        assert [token for _, token in label_studio.asked] == [
+            f"Token {LEGACY_TOKEN}",
+            "Token from-setup",
+            "Token from-setup",
+            "Token from-setup",
+        ]
+
+    @pytest.mark.parametrize(
+        ("token", "sentence"),
+        [
+            (None, r"\(401\) without a token: create a personal access token"),
+            (LEGACY_TOKEN, "the legacy token in LABEL_STUDIO_API_KEY.*legacy tokens are switched"),
+            (ACCESS_TOKEN, "the short-lived access token in LABEL_STUDIO_API_KEY"),
+            (PERSONAL_TOKEN, "the personal access token.*401 when an access token was asked for"),
+        ],
+    )
+    def test_a_refusal_names_the_kind(
+        self, label_studio: Host, token: str | None, sentence: str
+    ) -> None:
+        label_studio.accept()
+        label_studio.answers[REFRESH] = (401, {}, b"{}")
+        with pytest.raises(LabelStudioError, match=sentence) as caught:
+            fetcher(label_studio.url, token).fetch("/image")
+        assert token is None or token not in str(caught.value)
+
+    def test_local_files_that_are_not_served(self, label_studio: Host) -> None:
+        label_studio.answers["/data/local-files/?d=a.png"] = (403, {}, b"")
+        with pytest.raises(LabelStudioError, match="LOCAL_FILES_SERVING_ENABLED=true"):
+            fetcher(label_studio.url).fetch("/data/local-files/?d=a.png")
+
+
+class TestTokensStayHome:
+    def test_not_along_a_redirect_elsewhere(self, label_studio: Host, elsewhere: Host) -> None:
+        label_studio.answers["/image"] = redirect(f"{elsewhere.url}/image")
+        assert fetcher(label_studio.url).fetch("/image") == b"image"
+        assert elsewhere.asked == [("/image", None)]
+
+    def test_not_to_another_port_or_name_of_the_same_machine(
+        self, label_studio: Host, start_host: Callable[..., Host]
+    ) -> None:
+        neighbour = start_host()
+        neighbour.answers["/image"] = IMAGE
+        requests = http_client("127.0.0.1")
+        files = Fetcher(studio(label_studio.url, LEGACY_TOKEN, requests), requests)
+        files.fetch(f"{neighbour.url}/image")
+        files.fetch(f"{label_studio.url}/image".replace("127.0.0.1", "localhost"))
+        assert neighbour.asked == label_studio.asked == [("/image", None)]
+
+    def test_back_home_it_is_sent_again(self, label_studio: Host, elsewhere: Host) -> None:
+        label_studio.answers["/start"] = redirect(f"{elsewhere.url}/back")
+        elsewhere.answers["/back"] = redirect(f"{label_studio.url}/image")
+        fetcher(label_studio.url).fetch("/start")
+        assert elsewhere.asked == [("/back", None)]
+        assert label_studio.asked == [
+            ("/start", f"Token {LEGACY_TOKEN}"),
+            ("/image", f"Token {LEGACY_TOKEN}"),
+        ]
+
+    @pytest.mark.parametrize(
+        "target",
+        ["http://127.0.0.3:9/", "http://169.254.169.254/latest", "file:///etc/passwd", "ftp://h/a"],
+    )
+    def test_a_redirect_leads_nowhere_that_a_task_may_not(
+        self, label_studio: Host, elsewhere: Host, target: str
+    ) -> None:
+        for host in (label_studio, elsewhere):
+            host.answers["/start"] = redirect(target)
+            with pytest.raises(
+                HttpClientError, match="not on the public internet|cannot be fetched"
+            ):
+                fetcher(label_studio.url).fetch(f"{host.url}/start")
+
+    def test_endless_redirects(self, elsewhere: Host) -> None:
+        elsewhere.answers["/ring"] = redirect("/ring")
+        with pytest.raises(HttpClientError, match="redirects more than 5 times"):
+            fetcher("http://127.0.0.1:9").fetch(f"{elsewhere.url}/ring")
+
+
+class TestWhereLabelStudioIs:
+    def test_localhost_from_inside_a_container(
+        self, start_host: Callable[..., Host], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody at localhost, somebody else at the first neighbour, Label Studio at the second."""
+        stranger = start_host("127.0.0.3")
+        found = start_host("127.0.0.2", stranger.port)
+        stranger.answers["/api/version/"] = (200, {}, b'{"status": "UP"}')
+        found.answers["/api/version/"] = (200, {}, b'{"release": "1.23.2"}')
+        found.answers["/image"] = IMAGE
+        names = {"stranger": "127.0.0.3", "label-studio": "127.0.0.2", "localhost": "127.0.0.9"}
+        requests = http_client(resolve=lambda host, port: [names.get(host, host)])
+        url = f"http://localhost:{stranger.port}"
+        known = LabelStudio(
+            url, LEGACY_TOKEN, requests, container_hosts=("stranger", "label-studio")
+        )
+        files = Fetcher(known, requests)
+
+        with caplog.at_level("INFO"):
+            files.fetch("/image")
+            files.fetch(f"{url}/image")  # as the browser knows it
+
+        assert stranger.asked == [("/api/version/", None)]
+        assert found.asked == [
+            ("/api/version/", None),  # probed once
+            ("/image", f"Token {LEGACY_TOKEN}"),
+            ("/image", f"Token {LEGACY_TOKEN}"),
+        ]
+        assert f"Label Studio is reached at http://label-studio:{found.port}" in caplog.text
+
+    def test_setup_says_where_when_it_has_the_password(
+        self, label_studio: Host, tmp_path: Path
+    ) -> None:
+        """Another worker than the one that was told knows it too, and nobody else may read it."""
+        path = tmp_path / "cache" / "announced"
+        told = studio(None, None, http_client(), SetupInfoFile(path))
+        told.note_setup(f"{label_studio.url}/", "from-setup", is_proven=True)
+        requests = http_client()
+        other = Fetcher(studio(None, None, requests, SetupInfoFile(path)), requests)
+        assert other.fetch("/image") == b"image"
+        assert label_studio.asked == [("/image", "Token from-setup")]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_anybody_else_cannot_say_where(
+        self, elsewhere: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        announced = SetupInfoFile(tmp_path / "announced")
+        requests = http_client()
+        known = studio(None, LEGACY_TOKEN, requests, announced)
+        known.note_setup(elsewhere.url, "from-setup", is_proven=False)
+        with pytest.raises(LabelStudioError, match="LABEL_STUDIO_URL is not set"):
+            Fetcher(known, requests).fetch("/image")
+        assert elsewhere.asked == []
+        assert "set LABEL_STUDIO_URL to where it is reached from here" in caplog.text
+
+    def test_a_set_address_keeps_its_token(self, label_studio: Host, elsewhere: Host) -> None:
+        announcements = SetupInfoFile(Path("/nowhere/announced"))
+        requests = http_client()
+        known = studio(label_studio.url, LEGACY_TOKEN, requests, announcements)
+        known.note_setup(elsewhere.url, None, is_proven=False)
+        Fetcher(known, requests).fetch("/image")
+        assert elsewhere.asked == []
+
+    def test_a_folder_that_cannot_be_written_leaves_it_to_one_worker(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        announcements = SetupInfoFile(Path("/dev/null/announced"))
+        announcements.write(SetupInfo("http://h", "token"))
+        assert announcements.read() == SetupInfo("http://h", "token")
+        assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in caplog.text
+
+    def test_it_is_not_there(self) -> None:
+        with pytest.raises(LabelStudioError, match="Is LABEL_STUDIO_URL where it is reached"):
+            fetcher("http://127.0.0.1:9").fetch("/image")

@@ -1,0 +1,69 @@
+"""Labeling configs that load in Label Studio and bring no mask."""
+
+from pathlib import Path
+
+import pytest
+
+from backend.regions.config_check import faults
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+GOOD = (EXAMPLES / "keypoints-and-boxes.xml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.xml")), ids=lambda path: path.stem)
+def test_every_example_is_in_order(path: Path) -> None:
+    assert faults(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param('value="$image"', "", "it has no Image", id="no-image"),
+        pytest.param(
+            'smart="true"', 'smart="false"', 'smart="true" on <KeyPointLabels name="point">',
+            id="nothing-smart",
+        ),
+        pytest.param(
+            'name="brush" toName="image" smart="false"', 'name="brush" toName="image"',
+            'write smart="false" on <BrushLabels name="brush">', id="smart-brush",
+        ),
+        pytest.param(
+            '<BrushLabels name="brush" toName="image" smart="false">\n'
+            '    <Label value="Object" background="#FF4D4F"/>\n',
+            '<BrushLabels name="brush" toName="image" smart="false">',
+            'add to <BrushLabels name="brush"> what <KeyPointLabels name="point"> has: "Object"',
+            id="label-missing",
+        ),
+    ],
+)  # fmt: skip
+def test_each_fault_has_its_mend(old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    found = faults(GOOD.replace(old, new))
+    assert any(expected in fault for fault in found), found
+
+
+def test_nothing_to_put_masks_in() -> None:
+    config = (EXAMPLES / "keypoints.xml").read_text()
+    before, _, rest = config.partition("<BrushLabels")
+    (fault,) = faults(before + rest.partition("</BrushLabels>")[2])
+    assert 'add <BrushLabels name="brush" toName="image" smart="false">' in fault
+
+
+def test_points_without_labels() -> None:
+    config = (EXAMPLES / "keypoints.xml").read_text()
+    before, _, rest = config.partition("<KeyPointLabels")
+    bare = '<KeyPoint name="point" toName="image"/></View>'
+    assert "make it KeyPointLabels" in " ".join(faults(before + bare))
+    labels = '<Labels name="l" toName="image"><Label value="Third"/></Labels>'
+    assert '<Labels name="l"> has: "Third"' in " ".join(faults(before + labels + bare))
+
+
+def test_labels_of_the_task_are_not_known_beforehand() -> None:
+    config = (EXAMPLES / "keypoints.xml").read_text()
+    dynamic = config.replace('name="brush"', 'name="brush" value="$labels"')
+    assert faults(dynamic.replace('<Label value="Other" background="#1677FF"/>', "", 1)) == []
+
+
+def test_no_xml() -> None:
+    with pytest.raises(ValueError, match="cannot be read as a labeling config"):
+        faults("<View>")
