@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import threading
 import time
 import traceback
 from dataclasses import asdict, dataclass, replace
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -105,6 +107,26 @@ class Problems(logging.Handler):
             return [Problem(**fields) for fields in json.loads(self._path.read_text())]
         except (OSError, ValueError, TypeError):
             return None
+
+
+def keep_problems(problems: Problems, logger: logging.Logger) -> None:
+    """Begin to keep what goes wrong at a logger and below it.
+
+    A thread of its own writes the file, so no click waits for the lock that the workers share.
+    """
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = QueueHandler(records)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Sentence())
+    QueueListener(records, problems).start()
+    logger.addHandler(handler)
+
+
+class _Sentence(logging.Formatter):
+    """A record as its sentence alone: nothing of an exception goes into the queue."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return sentence(record)
 
 
 def _with(problems: list[Problem], problem: Problem) -> list[Problem]:

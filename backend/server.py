@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 
 from backend import metrics
-from backend.log import Problems
+from backend.log import Problems, keep_problems
 from backend.plugin import MobileSAMBackend
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> Flask:
         OSError, ValueError: the checkpoint cannot be used; says why.
     """
     problems = Problems(settings.cache_dir / "problems.json")
-    logging.getLogger("backend").addHandler(problems)
+    keep_problems(problems, logging.getLogger("backend"))
     service = Service.start(settings)
     service.prefetcher.start()
     MobileSAMBackend.service = service

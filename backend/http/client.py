@@ -6,22 +6,30 @@ Connections are made by network.py, which checks where they lead.
 
 from __future__ import annotations
 
-import http.cookiejar
+import base64
 import json
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import httpcore
 import httpx
+import orjson
 
 from backend.http.addresses import AllowedHosts
 from backend.http.errors import HttpClientError, RefusedHostError
-from backend.http.sockets import CheckedNetwork, CheckedTransport, Resolve, look_up
+from backend.http.sockets import CheckedNetwork, Resolve, look_up
 
 _TEMPORARY = (429, 502, 503, 504)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_KEEPALIVE = 20
+_KEEPALIVE_S = 5.0
+# What a second attempt may not meet again.
+_RETRYABLE = (httpcore.ConnectError, httpcore.ReadError, httpcore.RemoteProtocolError)
+_FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 
 
 @dataclass(frozen=True)
@@ -81,13 +89,14 @@ class Response:
 
 
 class HttpClient:
-    """One pooled HTTP client; threads may share it. No proxy, no cookies, no redirects followed.
+    """One pooled HTTP client. Threads may share it. No proxy, no cookies, no redirects followed.
 
-    A proxy would be the one that looks names up and connects, so the check of addresses would
-    check nothing: HTTP_PROXY and its like are not read.
+    A proxy would look names up and connect in the place of this process, so the check of addresses
+    would check nothing: HTTP_PROXY and its like are not read.
 
     Args:
         allowed_hosts: what may be asked beside the public internet.
+        limits: of every request.
         resolve: finds the addresses of a host.
     """
 
@@ -99,14 +108,15 @@ class HttpClient:
     ) -> None:
         self.limits = limits or Limits()
         self._network = CheckedNetwork(allowed_hosts or AllowedHosts(), resolve or look_up)
-        self._client = httpx.Client(
-            transport=CheckedTransport(self._network),
-            timeout=httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s),
-            trust_env=False,
-            headers={"User-Agent": "mobile-sam-backend", "Accept-Encoding": "identity"},
+        self._pool = httpcore.ConnectionPool(
+            # SSL_CERT_FILE and SSL_CERT_DIR are heeded: they only add to whom is believed
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=None,
+            max_keepalive_connections=_MAX_KEEPALIVE,
+            keepalive_expiry=_KEEPALIVE_S,
+            network_backend=self._network,
         )
-        weakref.finalize(self, self._client.close)  # no connection outlives it
-        self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        weakref.finalize(self, self._pool.close)  # no connection outlives the client
 
     def deadline(self) -> float:
         """When a task that begins now must have ended, by the monotonic clock."""
@@ -137,50 +147,75 @@ class HttpClient:
             wait = self.limits.backoff_s * 2 ** (attempt - 1)
             try:
                 with self._network.call(deadline, is_trusted):
-                    answer = self._request(method, url, headers or {}, json)
-            except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as error:
+                    response = self._request(method, url, headers or {}, json)
+            except _RETRYABLE as error:
                 if attempt == attempts or time.monotonic() + wait > deadline:
                     raise HttpClientError(
                         f"{redacted(url)} cannot be fetched from here: {_reason(error)}"
                     ) from error
             except RefusedHostError as error:
                 raise HttpClientError(str(error)) from error
-            except httpx.TimeoutException as error:
+            except httpcore.TimeoutException as error:
                 raise HttpClientError(self._too_slow(url, deadline)) from error
-            except httpx.HTTPError as error:
+            except _FAILURES as error:
                 raise HttpClientError(
                     f"{redacted(url)} cannot be fetched from here: {_reason(error)}"
                 ) from error
             else:
-                wait = max(wait, answer.retry_after_s or 0.0)
-                is_retryable = answer.status in _TEMPORARY and wait <= self.limits.retry_after_s
+                wait = max(wait, response.retry_after_s or 0.0)
+                is_retryable = response.status in _TEMPORARY and wait <= self.limits.retry_after_s
                 if not is_retryable or attempt == attempts or time.monotonic() + wait > deadline:
-                    return answer
+                    return response
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
     def _request(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], json: Any
     ) -> Response:
-        with self._client.stream(method, url, headers=headers, json=json) as response:
-            following = response.next_request
-            answer = Response(
+        sent = {"User-Agent": "mobile-sam-backend", "Accept-Encoding": "identity", **headers}
+        if url.userinfo:
+            sent.setdefault("Authorization", f"Basic {base64.b64encode(url.userinfo).decode()}")
+        content = None
+        if json is not None:
+            sent["Content-Type"] = "application/json"
+            content = orjson.dumps(json)
+        timeouts = {"connect": self.limits.connect_s, "read": self.limits.read_s}
+        with self._pool.stream(
+            method,
+            httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=list(sent.items()),
+            content=content,
+            extensions={"timeout": {**timeouts, "write": self.limits.read_s}},
+        ) as raw:
+            received = httpx.Headers(raw.headers)
+            response = Response(
                 url,
-                response.status_code,
-                location=following.url if following else None,
-                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+                raw.status,
+                location=_location(url, raw.status, received),
+                retry_after_s=_retry_after_s(received.get("Retry-After")),
             )
-            if not answer.is_ok:
-                return answer
-            announced = response.headers.get("Content-Length", "")
-            if announced.isdecimal() and int(announced) > self.limits.max_bytes:
+            if not response.is_ok:
+                return response
+            return replace(response, content=self._body(url, raw, received))
+
+    def _body(self, url: httpx.URL, raw: httpcore.Response, headers: httpx.Headers) -> bytes:
+        encoding = headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):  # a few kilobytes may become gigabytes
+            raise HttpClientError(
+                f"{redacted(url)} sends its file compressed ({encoding[:40]}), which was not asked"
+                " for: switch the compression of images off there"
+            )
+        announced = headers.get("Content-Length", "")
+        if announced.isdecimal() and int(announced) > self.limits.max_bytes:
+            raise HttpClientError(self._too_large(url))
+        content = bytearray()
+        for chunk in raw.iter_stream():
+            content += chunk
+            if len(content) > self.limits.max_bytes:
                 raise HttpClientError(self._too_large(url))
-            content = bytearray()
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > self.limits.max_bytes:
-                    raise HttpClientError(self._too_large(url))
-            return Response(url, response.status_code, bytes(content))
+        return bytes(content)
 
     def _too_large(self, url: httpx.URL) -> str:
         limit = self.limits.max_bytes
@@ -227,6 +262,17 @@ def redacted(url: httpx.URL) -> str:
     """A URL for the log: without user, password, query and fragment, which may hold secrets."""
     bare = url.copy_with(username=None, password=None, query=None, fragment=None)
     return str(bare)[:200]
+
+
+def _location(url: httpx.URL, status: int, headers: httpx.Headers) -> httpx.URL | None:
+    """Where a redirect leads to; None where the response is no redirect."""
+    location = headers.get("Location")
+    if status not in _REDIRECTS or location is None:
+        return None
+    try:
+        return url.join(location)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise HttpClientError(f"{redacted(url)} redirects to what is no URL: {error}") from error
 
 
 def _retry_after_s(value: str | None) -> float | None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore
-import httpx
 
 from backend.http.addresses import AllowedHosts
 from backend.http.errors import RefusedHostError
@@ -137,19 +136,3 @@ def look_up(host: str, port: int) -> list[str]:
     """The addresses of a host, as the system finds them."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
-
-
-class CheckedTransport(httpx.HTTPTransport):
-    """httpx's transport over a network of ours, which it has no argument for."""
-
-    def __init__(self, network: httpcore.NetworkBackend) -> None:
-        # SSL_CERT_FILE and SSL_CERT_DIR are heeded: they only add to whom is believed
-        context = httpx.create_ssl_context()
-        super().__init__(verify=context, trust_env=False)
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=None,
-            max_keepalive_connections=20,
-            keepalive_expiry=5.0,
-            network_backend=network,
-        )

@@ -1,11 +1,13 @@
 """The log has causes and mends, no tracebacks; the last problems are there for everybody."""
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from backend.log import OneLine, Problems
+from backend.log import OneLine, Problems, keep_problems
 
 
 def record(message: str, error: Exception | None = None) -> logging.LogRecord:
@@ -59,3 +61,19 @@ def test_a_folder_that_cannot_be_written_leaves_them_in_memory() -> None:
     problems = Problems(Path("/dev/null/problems.json"))
     problems.emit(record("first"))
     assert [p.sentence for p in problems.last()] == ["first"]
+
+
+def test_a_problem_is_noted_without_waiting_for_the_shared_file(tmp_path: Path) -> None:
+    path = tmp_path / "problems.json"
+    problems, logger = Problems(path), logging.getLogger("test_log")
+    keep_problems(problems, logger)
+    with FileLock(path.with_suffix(".lock")):  # another worker writes
+        logger.warning("somebody's token is %s", "wrong", exc_info=ValueError("secret"))
+        assert not path.exists()
+    deadline = time.monotonic() + 30
+    while not problems.last():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (problem,) = problems.last()
+    assert problem.sentence.startswith("somebody's token is wrong: ValueError")
+    assert "secret" not in problem.sentence

@@ -117,9 +117,9 @@ class TestFaults:
             pytest.param(b"", "cannot be fetched from here", id="closed"),
             pytest.param(b"hello\r\n\r\n", "cannot be fetched from here", id="not-http"),
             pytest.param(
-                OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nxyz",
-                "cannot be fetched from here",
-                id="not-gzip",
+                OK + b"Content-Encoding: gzip, gzip\r\nContent-Length: 3\r\n\r\nxyz",
+                r"compressed \(gzip, gzip\), which was not asked for",
+                id="compressed",
             ),
         ],
     )
