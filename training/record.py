@@ -23,26 +23,38 @@ from training.judging_sets import JudgingSet, LabelledImage, drawn_scenes
 from training.photographs import coins, photographs
 from training.scores import summarise, table
 
+# The keys of the metadata that the training writes.
+TRAINING_FACTS = (
+    "seed", "steps", "minutes", "device", "pictures", "photograph_share", "trained_on"
+)  # fmt: skip
 _FIXED_SCENES, _FIXED_PHOTOGRAPHS = 5, 5
 _FIXED_OBJECTS = 2  # of each
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the file says.
+    """What a checkpoint file says about its training.
 
     Attributes:
-        config: fields of ``MobileSAMConfig``.
-        seed: of the training.
-        steps: that were trained.
-        minutes: that they took.
-        scores: as of ``training.scores.summarise``, by the name of the set.
+        config: the fields of ``MobileSAMConfig``.
+        seed: the seed of the training.
+        steps: the number of training steps.
+        minutes: the time that the steps took.
+        device: the machine that the steps ran on.
+        pictures: the number of pictures in all steps together. A picture counts each time.
+        photograph_share: the share of photographs among them, 0 to 1. The others are scenes.
+        trained_on: the number of photographs in each data set of the training, by its name.
+        scores: what ``training.scores.summarise`` returns, by the name of the evaluation dataset.
     """
 
     config: Mapping[str, Any]
     seed: int
     steps: int
     minutes: float
+    device: str
+    pictures: int
+    photograph_share: float
+    trained_on: Mapping[str, int]
     scores: Mapping[str, Mapping[str, float]]
 
 
@@ -91,14 +103,18 @@ def read_record(path: Path) -> Record:
         ValueError: it is no file of this project's training.
     """
     metadata = read_metadata(path)
-    missing = {"config", "seed", "steps", "minutes"} - metadata.keys()
+    missing = {"config", *TRAINING_FACTS} - metadata.keys()
     if missing:
-        raise ValueError(f"{path} does not say its {', '.join(sorted(missing))}: train it anew")
+        raise ValueError(f"{path} does not say its {', '.join(sorted(missing))}: train it again")
     return Record(
         config=json.loads(metadata["config"]),
         seed=int(metadata["seed"]),
         steps=int(metadata["steps"]),
         minutes=float(metadata["minutes"]),
+        device=metadata["device"],
+        pictures=int(metadata["pictures"]),
+        photograph_share=float(metadata["photograph_share"]),
+        trained_on=json.loads(metadata["trained_on"]),
         scores=json.loads(metadata.get("scores", "{}")),
     )
 
@@ -108,11 +124,23 @@ def describe(path: Path) -> str:
     record = read_record(path)
     sentence = (
         f"{path.name}: {record.steps} steps in {record.minutes:.0f} minutes from seed"
-        f" {record.seed}, input frame {record.config['image_size']} pixels"
+        f" {record.seed} on {record.device}, input frame {record.config['image_size']} pixels;"
+        f" {_training_pictures(record)}"
     )
     if not record.scores:
         return f"{sentence}. No scores are recorded."
     return f"{sentence}.\n\n{table(list(record.scores.items()))}"
+
+
+def _training_pictures(record: Record) -> str:
+    if not record.trained_on:
+        return f"{record.pictures:,} pictures of synthetic scenes"
+    total = sum(record.trained_on.values())
+    named = ", ".join(f"{name} ({number})" for name, number in record.trained_on.items())
+    return (
+        f"{record.pictures:,} pictures, {record.photograph_share:.0%} of them photographs from data"
+        f" sets of {total:,} ({named}), the others synthetic scenes"
+    )
 
 
 def main() -> None:

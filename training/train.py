@@ -32,10 +32,10 @@ from training.prompts import PromptBatch, correction_clicks
 from training.record import RECORDED_SETS, describe, record_scores
 
 BUILTIN_CONFIG = MobileSAMConfig(
-    image_size=256,
-    encoder_widths=(32, 64, 96, 160),
-    encoder_depths=(2, 2, 4, 2),
-    encoder_heads=(1, 2, 3, 5),
+    image_size=512,
+    encoder_widths=(48, 96, 160, 256),
+    encoder_depths=(2, 2, 6, 2),
+    encoder_heads=(2, 3, 5, 8),
     embedding_width=128,
     decoder_mlp_width=512,
 )
@@ -66,7 +66,7 @@ class Plan:
     run: Path
     minutes: float | None = None
     steps: int | None = None
-    image_sizes: tuple[int, ...] = (160, 256, 384)
+    image_sizes: tuple[int, ...] = (256, 384, 512)
     batch_size: int = 16
     seed: int = 0
     save_minutes: float = 3.0
@@ -110,6 +110,7 @@ class Trainer:
         self.plan = plan
         self.step = 0
         self.seconds = 0.0
+        self.pictures = 0  # in all steps together
         self._build(dataclasses.replace(config, image_size=plan.image_sizes[0]))
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
 
@@ -155,6 +156,7 @@ class Trainer:
                 group["lr"] = PEAK_LEARNING_RATE * _schedule(self.progress)
             optimizer.step()
         self.step += 1
+        self.pictures += self.plan.processes * self.plan.batch_size_at(self.config.image_size)
         self._update_average()
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -239,6 +241,7 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
+            "pictures": self.pictures,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -249,6 +252,7 @@ class Trainer:
             optimizer.load_state_dict(own)
         self.step = state["step"]
         self.seconds = state["seconds"]
+        self.pictures = state["pictures"]
 
 
 def _is_matrix(name: str, parameter: Tensor) -> bool:
@@ -347,6 +351,10 @@ def _metadata(trainer: Trainer) -> dict[str, str]:
         "seed": str(trainer.plan.seed),
         "steps": str(trainer.step),
         "minutes": f"{trainer.seconds / 60:.1f}",
+        "device": f"{os.cpu_count()} CPU cores",
+        "pictures": str(trainer.pictures),
+        "photograph_share": "0",
+        "trained_on": "{}",
     }
 
 
