@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from training.contact_sheet import Picture, outlined, save
-from training.evaluate import add_set_arguments, chosen_sets
-from training.judging_sets import LabelledImage
+from training.evaluate import add_dataset_arguments, chosen_datasets
+from training.labelled_images import LabelledImage
 
 _COLUMNS = 4
 
@@ -52,12 +52,12 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_set_arguments(parser)
+    add_dataset_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="file to draw")
     parser.add_argument("--side", type=int, default=160, help="of each picture, pixels")
     arguments = parser.parse_args()
     try:
-        images = chain.from_iterable(chosen_sets(arguments))
+        images = chain.from_iterable(chosen_datasets(arguments))
         save(draw_gallery(images, arguments.side), arguments.output)
     except ValueError as error:
         raise SystemExit(f"training.gallery: {error}") from error

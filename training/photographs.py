@@ -18,7 +18,8 @@ from PIL import Image
 from skimage.filters import sobel
 from skimage.segmentation import watershed
 
-from training.judging_sets import JudgingSet, LabelledImage, masks_of
+from training.labelled_images import LabelledDataset, LabelledImage
+from training.mask_folder import masks_of
 from training.scenes import Bool
 
 _PICTURES = Path(skimage.__file__).parent / "data"
@@ -57,14 +58,14 @@ _OUTLINED = (
 )
 
 
-def photographs() -> JudgingSet:
+def photographs() -> LabelledDataset:
     """The outlined photographs."""
-    return JudgingSet("photographs", len(_OUTLINED), lambda index: _load(_OUTLINED[index]))
+    return LabelledDataset("photographs", len(_OUTLINED), lambda index: _load(_OUTLINED[index]))
 
 
-def coins() -> JudgingSet:
+def coins() -> LabelledDataset:
     """The photograph of 24 coins: many of a kind, which would outweigh all others."""
-    return JudgingSet("coins", 1, lambda index: _load_coins())
+    return LabelledDataset("coins", 1, lambda index: _load_coins())
 
 
 def _load(photograph: _Photograph) -> LabelledImage:

@@ -95,13 +95,17 @@ def judge(
     target: Bool,
     name: str,
     strategy: Strategy,
+    unknown: Bool | None = None,
 ) -> Trial:
     """Click on one object until it is found or ``MAX_CLICKS`` are spent.
 
     Args:
-        embedding: of ``image``.
+        embedding: the embedding of ``image``.
         target: H x W, the true mask; not empty.
+        unknown: H x W, pixels outside ``target`` that may be part of an answer or not; None for
+            no such pixels.
     """
+    known = np.ones_like(target) if unknown is None else ~unknown
     clicks: list[tuple[int, int, int]] = []
     answers: list[Answer] = []
     prediction: MaskPrediction | None = None
@@ -114,14 +118,14 @@ def judge(
     while len(answers) < MAX_CLICKS:
         clicks.append(next_click(target, mask, clicks))
         prediction = strategy(predictor, embedding, embed_crop, _prompt(clicks), prediction)
-        answers.append(_answer(prediction, target))
-        mask = prediction.mask
+        answers.append(_answer(prediction, target, known))
+        mask = prediction.mask & known
         if len(answers) >= max(COUNTED_CLICKS) and max(a.iou for a in answers) >= max(TARGETS):
             break
     offered = predictor.predict_masks(embedding, _prompt(clicks[:1]), multimask_output=True)
     box = bounding_box(target)
     boxed = strategy(predictor, embedding, embed_crop, Prompt.from_box(box), None)
-    both = _prompt([next_click(target, boxed.mask, [])], box)
+    both = _prompt([next_click(target, boxed.mask & known, [])], box)
     corrected = strategy(predictor, embedding, embed_crop, both, boxed)
     return Trial(
         name=name,
@@ -129,9 +133,9 @@ def judge(
         target=target,
         clicks=tuple(clicks),
         answers=tuple(answers),
-        box=_answer(boxed, target),
-        box_and_click=_answer(corrected, target),
-        oracle=max(iou(one.mask, target) for one in offered),
+        box=_answer(boxed, target, known),
+        box_and_click=_answer(corrected, target, known),
+        oracle=max(iou(one.mask & known, target) for one in offered),
     )
 
 
@@ -261,8 +265,9 @@ def _prompt(
     return Prompt.from_points(points, [label for *_, label in clicks], box)
 
 
-def _answer(prediction: MaskPrediction, target: Bool) -> Answer:
-    return Answer(prediction.mask, prediction.iou_prediction, iou(prediction.mask, target))
+def _answer(prediction: MaskPrediction, target: Bool, known: Bool) -> Answer:
+    actual = iou(prediction.mask & known, target)
+    return Answer(prediction.mask, prediction.iou_prediction, actual)
 
 
 def _largest_region(errors: Bool) -> Bool:

@@ -19,7 +19,8 @@ from model.network.checkpoint import add_metadata, read_metadata
 from model.predictor import load_predictor
 from model.weights import BUILTIN_PATH
 from training.evaluate import evaluate
-from training.judging_sets import JudgingSet, LabelledImage, drawn_scenes
+from training.evaluation_datasets import synthetic_scenes
+from training.labelled_images import LabelledDataset, LabelledImage
 from training.photographs import coins, photographs
 from training.scores import summarise, table
 
@@ -58,21 +59,21 @@ class Record:
     scores: Mapping[str, Mapping[str, float]]
 
 
-def fixed_set() -> JudgingSet:
+def fixed_set() -> LabelledDataset:
     """A few scenes and photographs with a few objects each, judged in seconds."""
-    scenes, pictures = drawn_scenes(_FIXED_SCENES), photographs()
+    scenes, pictures = synthetic_scenes(_FIXED_SCENES), photographs()
 
     def load(index: int) -> LabelledImage:
         one = scenes.load(index) if index < _FIXED_SCENES else pictures.load(index - _FIXED_SCENES)
         return replace(one, masks=dict(islice(one.masks.items(), _FIXED_OBJECTS)))
 
-    return JudgingSet("fixed", _FIXED_SCENES + _FIXED_PHOTOGRAPHS, load)
+    return LabelledDataset("fixed", _FIXED_SCENES + _FIXED_PHOTOGRAPHS, load)
 
 
-RECORDED_SETS: Mapping[str, Callable[[], JudgingSet]] = MappingProxyType(
+RECORDED_SETS: Mapping[str, Callable[[], LabelledDataset]] = MappingProxyType(
     {
         "fixed": fixed_set,
-        "scenes": lambda: drawn_scenes(100),
+        "scenes": lambda: synthetic_scenes(100),
         "photographs": photographs,
         "coins": coins,
     }

@@ -18,6 +18,7 @@ class Score:
 
     Attributes:
         name: of picture and object.
+        kind: what the object is; empty where nobody said so.
         ious: after each of the first five clicks.
         box: IoU from the bounding box.
         box_and_click: and after one click more.
@@ -27,6 +28,7 @@ class Score:
     """
 
     name: str
+    kind: str
     ious: tuple[float, ...]
     box: float
     box_and_click: float
@@ -35,11 +37,12 @@ class Score:
     shown: tuple[tuple[float, float], ...]
 
     @classmethod
-    def of(cls, trial: Trial) -> Score:
+    def of(cls, trial: Trial, kind: str = "") -> Score:
         """The numbers of one trial."""
         first = trial.answers[: max(COUNTED_CLICKS)]
         return cls(
             name=trial.name,
+            kind=kind,
             ious=tuple(answer.iou for answer in first),
             box=trial.box.iou,
             box_and_click=trial.box_and_click.iou,
@@ -91,6 +94,12 @@ def summarise(scores: Sequence[Score]) -> dict[str, float]:
     shown = [pair for score in scores for pair in score.shown]
     row["iou_error"] = _mean([abs(predicted - actual) for predicted, actual in shown])
     return row
+
+
+def mean_of_rows(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of several rows, in which each row counts alike; ``objects`` is the sum."""
+    mean = {key: _mean([row[key] for row in rows]) for key in rows[0]}
+    return {**mean, "objects": sum(row["objects"] for row in rows)}
 
 
 def reliability(scores: Sequence[Score]) -> list[Bin]:

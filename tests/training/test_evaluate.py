@@ -12,7 +12,7 @@ from PIL import Image
 from model.weights import BUILTIN_PATH
 from training import evaluate, gallery
 from training.contact_sheet import Extremes, draw_sheet
-from training.judging_sets import JudgingSet, LabelledImage
+from training.labelled_images import LabelledDataset, LabelledImage
 from training.protocol import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,7 +56,7 @@ def test_a_folder_to_tables_numbers_and_pictures(
     details = json.loads(files["numbers.json"].read_text())
     assert [one["strategy"] for one in details] == ["served", "iou-chained"]
     for one in details:
-        assert one["set"] == discs.name
+        assert one["dataset"] == discs.name
         assert f" {one['scores']['1_click']:.3f} |" in printed
         (judged,) = one["objects"]
         assert judged["name"] == "disc, object 1"
@@ -65,6 +65,36 @@ def test_a_folder_to_tables_numbers_and_pictures(
     for name in ("sheet.png", "reliability.png"):
         with Image.open(files[name]) as picture:
             assert min(picture.size) > 200
+
+
+def test_several_datasets_have_a_row_each_and_one_for_each_kind(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    square = [20, 20, 70, 20, 70, 70, 20, 70]
+    corner = [0, 0, 30, 0, 30, 30, 0, 30]
+    content = {
+        "images": [{"id": 1, "file_name": "disc.png"}],
+        "categories": [{"id": 1, "name": "wheel"}, {"id": 2, "name": "road"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [square]},
+            {"id": 2, "image_id": 1, "category_id": 2, "segmentation": [corner]},
+        ],
+    }
+    instances = tmp_path / "instances.json"
+    instances.write_text(json.dumps(content))
+    numbers = tmp_path / "numbers.json"
+
+    run(monkeypatch, discs, instances, "--images", discs / "images", "--json", numbers)
+
+    rows = [
+        line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if "|" in line
+    ]
+    first = rows.index(f"{discs.name}, served")
+    assert rows[first : first + 5] == [
+        f"{discs.name}, served", "instances, served", "- road", "- wheel",
+        "mean of 2 datasets, served",
+    ]  # fmt: skip
+    assert [one["scores"]["objects"] for one in json.loads(numbers.read_text())] == [1, 2]
 
 
 def test_nothing_is_left_to_chance(discs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +108,8 @@ def test_nothing_is_left_to_chance(discs: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        pytest.param([], "give a folder, --photographs or --scenes N", id="nothing"),
-        pytest.param(["nowhere"], "there is no folder nowhere/images", id="folder"),
+        pytest.param([], "give a PATH, --photographs or --scenes N", id="nothing"),
+        pytest.param(["nowhere"], "there is no folder and no file nowhere", id="folder"),
         pytest.param(["--scenes", "1", "--checkpoint", "gone"], "no checkpoint file", id="file"),
     ],
 )
@@ -95,7 +125,7 @@ def test_the_sheet_shows_the_worst_and_the_best(answering: Callable) -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     masks = {f"radius {radius}": disc(64, 32, 32, radius) for radius in range(4, 13)}
     extremes = Extremes(count=2)
-    labelled = JudgingSet("discs", 1, lambda index: LabelledImage("discs", image, masks))
+    labelled = LabelledDataset("discs", 1, lambda index: LabelledImage("discs", image, masks))
 
     scores = evaluate.evaluate(answering(answer), labelled, STRATEGIES["iou-chained"], extremes)
 

@@ -121,6 +121,19 @@ class TestJudge:
         assert both.clicks.tolist() == [FOREGROUND]
         assert result.box_and_click.iou == result.box.iou < 1
 
+    def test_unknown_pixels_count_neither_for_an_answer_nor_against_it(
+        self, answering: Callable
+    ) -> None:
+        beside = rectangle(10, 41, 31, 60)
+        predictor = answering(TARGET | beside)
+        image = np.zeros((*SHAPE, 3), np.uint8)
+        arguments = (predictor, predictor.embed(image), image, TARGET, "target", STRATEGIES["iou"])
+        assert judge(*arguments).iou_after(1) < 0.7
+        result = judge(*arguments, unknown=beside)
+        assert result.iou_after(1) == result.box.iou == result.box_and_click.iou == 1
+        assert result.oracle == 1
+        assert not any(beside[y, x] for x, y, _ in result.clicks)
+
     def test_the_oracle_takes_the_best_of_the_three_answers(self, answering: Callable) -> None:
         predictor = answering(NOTHING, TARGET, ~TARGET, iou_predictions=(0.9, 0.1, 0.1))
         result = trial(predictor, "iou")

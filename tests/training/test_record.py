@@ -118,7 +118,7 @@ class TestRecording:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         before = load_network(tiny).state_dict()
-        kept = summarise([Score("one", (0.5,) * 5, 0.5, 0.5, 0.5, (3, 4, None), ((0.5, 0.5),))])
+        kept = summarise([Score("one", "", (0.5,) * 5, 0.5, 0.5, 0.5, (3, 4, None), ((0.5, 0.5),))])
         add_metadata(tiny, {"scores": json.dumps({"scenes": kept})})
         monkeypatch.setattr(sys, "argv", ["record", str(tiny), "--judge", "coins"])
 

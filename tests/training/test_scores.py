@@ -6,6 +6,7 @@ from training.scores import Bin, Score, reliability, reliability_table, summaris
 
 EASY = Score(
     "easy",
+    "cat",
     ious=(0.82, 0.86, 0.92, 0.92, 0.92),
     box=0.9,
     box_and_click=0.92,
@@ -15,6 +16,7 @@ EASY = Score(
 )
 HARD = Score(
     "hard",
+    "dog",
     ious=(0.2, 0.3, 0.4, 0.5, 0.6),
     box=0.5,
     box_and_click=0.8,

@@ -1,4 +1,4 @@
-"""Folders of pictures and masks, drawn scenes, and the photographs."""
+"""Folders of pictures and masks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.judging_sets import drawn_scenes, folder
-from training.photographs import coins, photographs
+from training.mask_folder import mask_folder
 
 
 def save(path: Path, pixels: np.ndarray, mode: str | None = None) -> None:
@@ -32,7 +31,7 @@ def good(tmp_path: Path) -> Path:
 
 
 def test_a_folder(good: Path) -> None:
-    cat, dogs = folder(good)
+    cat, dogs = mask_folder(good)
     assert (cat.name, list(cat.masks)) == ("cat", ["object 255"])
     assert (dogs.name, list(dogs.masks)) == ("dogs", ["object 1", "object 7"])
     assert dogs.image.shape == (20, 30, 3)
@@ -46,7 +45,7 @@ def test_masks_of_many_objects_and_indexed_ones(good: Path) -> None:
     indexed = Image.fromarray((labels > 0).astype(np.uint8), "P")
     indexed.putpalette([0, 0, 0, 255, 0, 0])
     indexed.save(good / "masks" / "dogs.png")
-    cat, dogs = folder(good)
+    cat, dogs = mask_folder(good)
     assert list(cat.masks) == ["object 300"]
     assert list(dogs.masks) == ["object 1"]
 
@@ -55,7 +54,7 @@ def test_a_turned_photograph_is_judged_as_it_is_seen(good: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (20, 30)).save(good / "images" / "cat.jpg", exif=exif)
-    cat, _ = folder(good)
+    cat, _ = mask_folder(good)
     assert cat.image.shape == (20, 30, 3)
 
 
@@ -105,7 +104,7 @@ def one_name_twice(path: Path) -> None:
         ),
         pytest.param(
             lambda path: save(path / "masks" / "cat.png", np.zeros((20, 30), np.uint8)),
-            "cat.png is all 0",
+            "cat.png has no object",
             id="no-object",
         ),
         pytest.param(
@@ -120,7 +119,7 @@ def test_a_bad_folder_says_what_is_wrong(
 ) -> None:
     spoil(good)
     with pytest.raises(ValueError, match=sentence):
-        list(folder(good))
+        list(mask_folder(good))
 
 
 def test_a_smoothed_edge_is_no_object(good: Path) -> None:
@@ -129,7 +128,7 @@ def test_a_smoothed_edge_is_no_object(good: Path) -> None:
     labels[5, 5:15] = 128
     save(good / "masks" / "cat.png", labels)
     with pytest.raises(ValueError, match="object 128 of .*cat.png has 10 pixels.*antialiasing"):
-        list(folder(good))
+        list(mask_folder(good))
 
 
 def test_a_file_cut_off_says_so(good: Path) -> None:
@@ -137,37 +136,16 @@ def test_a_file_cut_off_says_so(good: Path) -> None:
     save(path, np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(ValueError, match="dogs.PNG cannot be read as a picture"):
-        list(folder(good))
+        list(mask_folder(good))
 
 
-def test_drawn_scenes_are_always_the_same() -> None:
-    first, again = drawn_scenes(2), drawn_scenes(5)
-    assert len(first) == 2
-    for one, other in zip(first, again, strict=False):
-        assert (one.image == other.image).all()
-        assert list(one.masks) == list(other.masks)
-        assert 1 <= len(one.masks) <= 4
-        assert all(mask.any() for mask in one.masks.values())
-
-
-def test_every_photograph_has_its_masks() -> None:
-    by_name = {labelled.name: labelled for labelled in photographs()}
-    assert len(by_name) == 9
-    objects = [mask for labelled in by_name.values() for mask in labelled.masks.values()]
-    assert len(objects) == 19
-    for labelled in by_name.values():
-        for mask in labelled.masks.values():
-            assert mask.shape == labelled.image.shape[:2]
-            assert mask.sum() >= 400
-    cat = by_name["chelsea"].masks
-    assert not (cat["left eye"] & ~cat["cat"]).any()
-
-
-def test_there_are_24_coins() -> None:
-    (labelled,) = coins()
-    assert len(labelled.masks) == 24
-    assert all(1000 < mask.sum() < 3200 for mask in labelled.masks.values())
-    # A coin is brighter than the cloth it lies on.
-    ground = ~np.any(list(labelled.masks.values()), axis=0)
-    for mask in labelled.masks.values():
-        assert labelled.image[mask].mean() > labelled.image[ground].mean() + 30
+def test_unknown_pixels_are_no_object(good: Path) -> None:
+    labels = np.zeros((20, 30), np.uint8)
+    labels[2:9, 2:9] = 1
+    labels[12:18, 10:28] = 255
+    save(good / "masks" / "dogs.png", labels)
+    save(good / "masks" / "cat.png", np.where(labels == 255, 0, labels))
+    cat, dogs = mask_folder(good, unknown=255)
+    assert list(dogs.masks) == ["object 1"]
+    np.testing.assert_array_equal(dogs.unknown, labels == 255)
+    assert cat.unknown is None
