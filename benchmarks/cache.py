@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -28,8 +27,6 @@ import numpy as np
 import numpy.typing as npt
 import redis
 from PIL import Image
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from backend.embeddings.disk_tier import DiskTier
 from backend.embeddings.redis_tier import RedisTier
@@ -43,6 +40,8 @@ from demo.__main__ import EXECUTABLE
 from demo.backend import ROOT, Backend
 from demo.label_studio import LabelStudio
 from demo.process import free_port
+from demo.redis_server import RedisServer
+from demo.smart_regions import keypoint
 from model.predictor import load_predictor
 from model.weights import BUILTIN_PATH, DEFAULT_MODEL_DIR, find
 from training import scenes
@@ -123,7 +122,11 @@ def measure_session(task_count: int, seconds: float) -> None:
                 time.sleep(seconds / 4)  # looking for the object
                 before = encodes(backend)
                 started = time.perf_counter()
-                label_studio.interact(backend_id, task["id"], {"result": [click()]})
+                label_studio.interact(
+                    backend_id,
+                    task["id"],
+                    {"result": [keypoint(50, 50, width=WIDTH, height=HEIGHT)]},
+                )
                 latencies.append((time.perf_counter() - started) * 1000)
                 ready += encodes(backend) == before
                 time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
@@ -194,21 +197,12 @@ def images_per_second(workers: int, urls: list[str]) -> float:
 @contextmanager
 def running_redis() -> Iterator[str]:
     """A Redis of its own; gives the URL."""
-    executable = shutil.which("redis-server")
-    if executable is None:
-        raise SystemExit("redis-server is not installed")
-    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [executable, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", folder],
-            stdout=subprocess.DEVNULL,
-        )
+        server = RedisServer(Path(folder))
         try:
-            redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200)).ping()
-            yield f"redis://127.0.0.1:{port}"
+            yield server.url
         finally:
-            process.terminate()
-            process.wait()
+            server.stop()
 
 
 def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -222,20 +216,6 @@ def jpeg(image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     content = BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=90)
     return content.getvalue()
-
-
-def click() -> dict[str, Any]:
-    """A smart keypoint in the middle."""
-    return {
-        "id": "click",
-        "type": "keypointlabels",
-        "from_name": "point",
-        "to_name": "image",
-        "original_width": WIDTH,
-        "original_height": HEIGHT,
-        "is_positive": True,
-        "value": {"x": 50, "y": 50, "width": 0.5, "keypointlabels": ["Object"]},
-    }
 
 
 def encodes(backend: Backend) -> float:

@@ -26,6 +26,7 @@ from benchmarks.agreement import as_kept
 from benchmarks.subjects import CLICK, SIZES, click, image
 from benchmarks.timing import elapsed_ms, median_ms
 from demo.backend import ROOT, Backend
+from demo.smart_regions import keypoint, predict_request
 from model import Prompt, interactive, load_predictor
 
 ANNOTATORS = (1, 4, 8)
@@ -163,30 +164,9 @@ def _ask(client: httpx.Client, body: bytes) -> None:
 
 def _body(images: str, size: str, index: int) -> bytes:
     width, height = SIZES[size]
-    region = {
-        "id": "click",
-        "type": "keypointlabels",
-        "from_name": "point",
-        "to_name": "image",
-        "original_width": width,
-        "original_height": height,
-        "is_positive": True,
-        "value": {
-            "x": 100 * CLICK[0],
-            "y": 100 * CLICK[1],
-            "width": 0.5,
-            "keypointlabels": ["Object"],
-        },
-    }
+    region = keypoint(100 * CLICK[0], 100 * CLICK[1], width=width, height=height)
     task = {"id": index, "data": {"image": f"{images}/{size.replace(' ', '')}-{index}.jpg"}}
-    return json.dumps(
-        {
-            "tasks": [task],
-            "project": "1.1",
-            "label_config": _LABEL_CONFIG,
-            "params": {"context": {"result": [region]}},
-        }
-    ).encode()
+    return json.dumps(predict_request(task, _LABEL_CONFIG, region)).encode()
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def _start(running: ExitStack) -> str:
     _say("starting the backend")
     backend = Backend(
         DATA_DIR / "backend.log",
-        free_port(9090),
+        preferred_port=9090,
         LABEL_STUDIO_URL=label_studio.url,
         LABEL_STUDIO_API_KEY=label_studio.token,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from demo.process import ServerProcess, free_port
+from demo.process import WebServerProcess, free_port
 
 EMAIL = "admin@example.com"
 PASSWORD = "label-studio"
@@ -26,7 +26,7 @@ _ENVIRONMENT = {
 }
 
 
-class LabelStudio(ServerProcess):
+class LabelStudio(WebServerProcess):
     """Label Studio on loopback, signed in as its one user.
 
     Args:
@@ -52,7 +52,6 @@ class LabelStudio(ServerProcess):
         self._session = httpx.Client(base_url=self.url, timeout=60, follow_redirects=True)
         super().__init__(
             [executable, "start", "--no-browser", "--internal-host=127.0.0.1", f"--port={port}"],
-            f"{self.url}/health",
             data_dir / "label-studio.log",
             environment,
             data_dir,

@@ -1,11 +1,7 @@
 """A real backend: gunicorn in processes of its own, images served on loopback."""
 
 import json
-import os
-import shutil
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import redis
 from PIL import Image
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
+from demo.backend import Backend as Server
+from demo.redis_server import RedisServer
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -81,46 +76,25 @@ def recorded(image_host: str) -> Callable[[str], dict]:
     return read
 
 
-class Backend:
-    """A running backend."""
+class Backend(Server):
+    """A running backend with a client, and what its /metrics say."""
 
-    def __init__(self, log_path: Path, **environment: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.log_path = log_path
-        self.settings = environment
-        with open(log_path, "wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "_wsgi:app"],
-                cwd=ROOT,
-                env={
-                    **os.environ,  # noqa: TID251
-                    "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH),
-                    "HOST": "127.0.0.1",
-                    "PORT": str(port),
-                    "CACHE_DIR": str(log_path.parent / "cache"),
-                    "ALLOWED_HOSTS": "127.0.0.1",
-                    **environment,
-                },
-                stdout=log,
-                stderr=log,
-            )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    def __init__(self, log_path: Path, **settings: str) -> None:
+        self.settings = settings
+        super().__init__(
+            log_path,
+            **{
+                "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH),
+                "CACHE_DIR": str(log_path.parent / "cache"),
+                "ALLOWED_HOSTS": "127.0.0.1",
+                **settings,
+            },
+        )
+        self.client = httpx.Client(base_url=self.url, timeout=60)
 
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text()
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                assert self.client.get("/health").status_code == 200
-                return
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise AssertionError(f"the backend did not start:\n{self.log}")
+    def stop(self) -> None:
+        self.client.close()
+        super().stop()
 
     def count(self, name: str) -> float:
         """A counter of /metrics, summed over its labels."""
@@ -134,23 +108,15 @@ class Backend:
             assert time.monotonic() < deadline, f"{name} is {self.count(name)}:\n{self.log[-2000:]}"
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        self.client.close()
-        self.process.terminate()
-        self.process.wait(30)
-
 
 @pytest.fixture(scope="session")
 def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Backend]]:
     """Starts backends with settings; stops them at the end."""
     started: list[Backend] = []
 
-    def start(**environment: str) -> Backend:
-        log_path = tmp_path_factory.mktemp("backend") / "log"
-        backend = Backend(log_path, **environment)
-        started.append(backend)
-        backend.wait()
-        return backend
+    def start(**settings: str) -> Backend:
+        started.append(Backend(tmp_path_factory.mktemp("backend") / "log", **settings))
+        return started[-1]
 
     yield start
     for backend in started:
@@ -160,22 +126,12 @@ def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
     """A Redis of its own: the process and the URL."""
-    executable = shutil.which("redis-server")
-    if executable is None:
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [executable, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", tmp_path],
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200))
-    client.ping()
-    client.close()
-    yield process, f"redis://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    try:
+        server = RedisServer(tmp_path / "redis")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    yield server.process, server.url
+    server.stop()
 
 
 @pytest.fixture(scope="session")

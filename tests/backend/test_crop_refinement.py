@@ -8,6 +8,8 @@ import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image, ImageDraw
 
+from demo.smart_regions import predict_request, rectangle
+
 WIDTH, HEIGHT = 900, 600
 DISC = (188, 138, 212, 162)
 CONFIG = (
@@ -44,27 +46,16 @@ def ask(backend, image: Path) -> Callable[..., np.ndarray]:
 
     def draw(config: str = CONFIG) -> np.ndarray:
         left, top, right, bottom = DISC
-        value = {
-            "x": 100 * left / WIDTH,
-            "y": 100 * top / HEIGHT,
-            "width": 100 * (right - left + 1) / WIDTH,
-            "height": 100 * (bottom - top + 1) / HEIGHT,
-            "rectanglelabels": ["Object"],
-        }
-        region = {
-            "type": "rectanglelabels",
-            "from_name": "box",
-            "to_name": "image",
-            "original_width": WIDTH,
-            "original_height": HEIGHT,
-            "value": value,
-        }
+        region = rectangle(
+            100 * left / WIDTH,
+            100 * top / HEIGHT,
+            100 * (right - left + 1) / WIDTH,
+            100 * (bottom - top + 1) / HEIGHT,
+            width=WIDTH,
+            height=HEIGHT,
+        )
         url = f"{backend.settings['LABEL_STUDIO_URL']}/{image.name}"
-        body = {
-            "tasks": [{"id": 7, "data": {"image": url}}],
-            "label_config": config,
-            "params": {"context": {"result": [region]}},
-        }
+        body = predict_request({"id": 7, "data": {"image": url}}, config, region)
         (prediction,) = backend.client.post("/predict", json=body).json()["results"]
         (found,) = prediction["result"]
         return decode_rle(found["value"]["rle"]).reshape(HEIGHT, WIDTH, 4)[..., 3] > 0

@@ -15,6 +15,7 @@ from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image, ImageDraw
 
 from backend.images.loading import decode
+from demo.smart_regions import keypoint, predict_request
 from model import ImageEmbedding, Prompt, interactive, load_predictor
 from model.weights import BUILTIN_PATH
 
@@ -49,20 +50,8 @@ Click = tuple[int, tuple[float, float]]  # index of the image, (x, y) percent
 
 def body(url: str, click: Click) -> dict:
     index, (x, y) = click
-    region = {
-        "type": "keypointlabels",
-        "from_name": "point",
-        "to_name": "image",
-        "original_width": WIDTH,
-        "original_height": HEIGHT,
-        "is_positive": True,
-        "value": {"x": x, "y": y, "width": 1, "keypointlabels": ["Object"]},
-    }
-    return {
-        "tasks": [{"id": index, "data": {"image": f"{url}/{index}.png"}}],
-        "label_config": CONFIG,
-        "params": {"context": {"result": [region]}},
-    }
+    task = {"id": index, "data": {"image": f"{url}/{index}.png"}}
+    return predict_request(task, CONFIG, keypoint(x, y, width=WIDTH, height=HEIGHT))
 
 
 def mask(response: httpx.Response) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo.smart_regions import keypoint, predict_request
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -48,20 +49,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def click(url: str) -> dict:
-    region = {
-        "type": "keypointlabels",
-        "from_name": "point",
-        "to_name": "image",
-        "original_width": 320,
-        "original_height": 240,
-        "is_positive": True,
-        "value": {"x": 40, "y": 40, "width": 1, "keypointlabels": ["Object"]},
-    }
-    return {
-        "tasks": [{"id": 1, "data": {"image": url}}],
-        "label_config": CONFIG,
-        "params": {"context": {"result": [region]}},
-    }
+    task = {"id": 1, "data": {"image": url}}
+    return predict_request(task, CONFIG, keypoint(40, 40, width=320, height=240))
 
 
 def assert_known(backend, *urls: str) -> None:

@@ -17,6 +17,7 @@ from backend.label_studio.errors import LabelStudioError
 from backend.regions import config_check
 from demo.backend import ROOT, Backend
 from demo.label_studio import LabelStudio
+from demo.smart_regions import keypoint, predict_request
 from model.weights import BUILTIN_PATH
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.xml"))
@@ -128,23 +129,7 @@ def test_a_click_brings_a_mask_and_the_status_page_counts_it(
 ) -> None:
     assert httpx.get(f"{backend.url}/ready").json()["status"] == "READY"
     (task,) = label_studio.tasks(project_id)
-    point = {
-        "id": "p",
-        "type": "keypointlabels",
-        "from_name": "point",
-        "to_name": "image",
-        "original_width": 320,
-        "original_height": 200,
-        "image_rotation": 0,
-        "is_positive": True,
-        "value": {"x": 50, "y": 50, "width": 1, "keypointlabels": ["Object"]},
-    }
-    body = {
-        "tasks": [task],
-        "project": f"{project_id}.1",
-        "label_config": CONFIG,
-        "params": {"context": {"result": [point]}},
-    }
+    body = predict_request(task, CONFIG, keypoint(50, 50, width=320, height=200))
     (prediction,) = httpx.post(f"{backend.url}/predict", json=body).json()["results"]
     assert prediction["model_version"] == "mobile-sam-builtin"
     page = httpx.get(f"{backend.url}/status").text
