@@ -22,8 +22,6 @@ from model.types import BACKGROUND, FOREGROUND, Prompt
 
 _KEYPOINTS = ("keypointlabels", "keypoint")
 _RECTANGLES = ("rectanglelabels", "rectangle")
-# A region drawn with <KeyPoint> or <Rectangle> comes twice, once more as its label alone.
-_LABEL_ONLY = "labels"
 
 Percents = tuple[float, ...]
 
@@ -80,10 +78,8 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
         return [_parse_tagless(result, config)]
     clicks: dict[tuple[str, int | None, str | None], Interaction] = {}
     rectangles: list[Interaction] = []
-    for item in _items(result):
-        if item.get("type") == _LABEL_ONLY:
-            continue
-        interaction = _parse_item(item, config)
+    for items in _prompt_regions(result):
+        interaction = _parse_region(items, config)
         if interaction.rectangle is not None:
             rectangles.append(interaction)
             continue
@@ -141,7 +137,41 @@ def _require_positive(interaction: Interaction) -> None:
         )
 
 
-def _parse_item(item: Mapping[str, Any], config: LabelingConfig) -> Interaction:
+def _prompt_regions(result: Sequence[Any]) -> list[list[Mapping[str, Any]]]:
+    """The items of each region that is a prompt, the prompt first.
+
+    A region comes as several items of one id: what was drawn, its label where the label stands in
+    a Labels tag, and each answer that the annotator has given for the region (choices, a text, a
+    rating and so on).
+    """
+    items_of: dict[str | int, list[Mapping[str, Any]]] = {}
+    for index, item in enumerate(_items(result)):
+        region_id = item.get("id")
+        items_of.setdefault(region_id if isinstance(region_id, str) else index, []).append(item)
+    regions = []
+    for items in items_of.values():
+        others = [item for item in items if not _is_prompt(item)]
+        prompts = [item for item in items if _is_prompt(item)]
+        at_places = {_place(item): item for item in reversed(prompts)}
+        regions += [[prompt, *others] for prompt in reversed(at_places.values())]
+    return regions or list(items_of.values())
+
+
+def _place(item: Mapping[str, Any]) -> str:
+    """Where a prompt is: a tag with labels may have its own item for the same point."""
+    value = item["value"] if isinstance(item.get("value"), dict) else {}
+    return repr((value.get("x"), value.get("y")))
+
+
+def _is_prompt(item: Mapping[str, Any]) -> bool:
+    """Whether an item is what was drawn: a box may have the label of a KeyPointLabels tag."""
+    kind, value = item.get("type"), item.get("value")
+    is_box = isinstance(value, dict) and "height" in value
+    return kind in _RECTANGLES or (kind in _KEYPOINTS and not is_box)
+
+
+def _parse_region(items: Sequence[Mapping[str, Any]], config: LabelingConfig) -> Interaction:
+    item = items[0]
     kind, value = _kind_and_value(item)
     from_name, to_name = item.get("from_name"), item.get("to_name")
     if from_name not in [control.name for control in config.controls]:
@@ -153,7 +183,7 @@ def _parse_item(item: Mapping[str, Any], config: LabelingConfig) -> Interaction:
         raise MalformedRequestError("every item of context.result must have a to_name")
     interaction = Interaction(
         to_name,
-        _label(value, kind),
+        _label(items),
         (_size(item, "original_height"), _size(item, "original_width")),
         image_rotation=_count(item, "image_rotation") or 0,
         item_index=_count(item, "item_index"),
@@ -187,11 +217,20 @@ def _rectangle(value: Mapping[str, Any]) -> Percents:
     return x, y, width, height, rotation
 
 
-def _label(value: Mapping[str, Any], kind: str) -> str | None:
-    labels = value.get(kind) or value.get("labels") or []
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise MalformedRequestError("the labels of a region must be a list of texts")
-    return labels[0] if labels else None
+def _label(items: Sequence[Mapping[str, Any]]) -> str | None:
+    """The label of a region: its own, else that of a Labels tag, else that of any other tag."""
+    prompt, *others = items
+    for item in (prompt, *sorted(others, key=lambda item: item.get("type") != "labels")):
+        kind, value = item.get("type"), item.get("value")
+        if not isinstance(value, dict) or not isinstance(kind, str):
+            continue
+        labels = value.get(kind) if kind.endswith("labels") else None
+        labels = labels or (value.get("labels") if item is prompt else None) or []
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise MalformedRequestError("the labels of a region must be a list of texts")
+        if labels:
+            return str(labels[0])
+    return None
 
 
 def _number(value: Mapping[str, Any], name: str) -> float:

@@ -109,6 +109,51 @@ class TestParse:
         assert interaction.label == "Object"
         assert len(interaction.points) == 1
 
+    def test_a_box_has_the_label_of_its_labels_tag(self) -> None:
+        """The editor writes no label into the rectangle itself."""
+        box = rectangle(10, 20, 30, 40) | {"type": "rectangle", "from_name": "point"}
+        del box["value"]["rectanglelabels"]
+        label = box | {"type": "labels", "from_name": "labels"}
+        label["value"] = {**box["value"], "labels": ["Object"]}
+        for items in ([box, label], [label, box]):
+            (interaction,) = prompts.parse(items, LABELS_CONFIG)
+            assert interaction.label == "Object"
+            assert interaction.rectangle == (10, 20, 30, 40, 0)
+
+    @pytest.mark.parametrize(
+        ("kind", "answer"),
+        [
+            ("choices", {"choices": ["good"]}),
+            ("textarea", {"text": ["a note"]}),
+            ("taxonomy", {"taxonomy": [["a", "b"]]}),
+            ("number", {"number": 5}),
+            ("rating", {"rating": 4}),
+            ("datetime", {"datetime": "2026-01-01"}),
+            ("brushlabels", {"brushlabels": ["Sky"]}),
+            ("polygonlabels", {"polygonlabels": ["Sky"]}),
+        ],
+    )
+    def test_answers_for_the_region_are_no_clicks(self, kind: str, answer: dict) -> None:
+        """The editor sends every answer as an item with the region's id and coordinates."""
+        first, second = keypoint(50, 50), keypoint(25, 50, id="another")
+        value = {"x": 50, "y": 50, "width": 0.2, "labels": ["Object"], **answer}
+        item = first | {"type": kind, "from_name": "answer", "value": value}
+        for items in ([first, item, second], [item, first, second]):
+            (interaction,) = prompts.parse(items, CONFIG)
+            assert interaction.label == "Object"
+            assert interaction.points == ((50, 50, 1), (25, 50, 1))
+
+    def test_a_label_of_another_tag_is_no_click(self) -> None:
+        """A box drawn while a label of the keypoints is chosen is a box, and not a click too."""
+        box = rectangle(10, 20, 30, 40)
+        value = {**box["value"], "keypointlabels": ["Other"]}
+        item = box | {"type": "keypointlabels", "from_name": "point", "value": value}
+        for items in ([box, item], [item, box]):
+            (interaction,) = prompts.parse(items, CONFIG)
+            assert interaction.rectangle == (10, 20, 30, 40, 0)
+            assert interaction.points == ()
+            assert interaction.label == "Object"
+
     def test_a_click_without_a_sign_is_positive(self) -> None:
         item = keypoint(50, 50)
         del item["is_positive"]
