@@ -16,6 +16,7 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.regions import config_check
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.regions.exports import exports
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
@@ -85,6 +86,7 @@ class Doctor:
             ("interactive", self._interactive),
             ("webhook", self._webhook),
             ("labeling config", self._labeling_config),
+            ("exports", self._exports),
             ("one task", self._one_task),
         ]
         verdicts = [self._check(name, check) for name, check in checks]
@@ -236,6 +238,13 @@ class Doctor:
         if found:
             raise _Bad("; ".join(found))
         return f"smart tags on {', '.join(LabelingConfig.parse(xml).image_variables)}"
+
+    def _exports(self) -> str:
+        found = exports(LabelingConfig.parse(self._found_project()["label_config"]))
+        sentence = "; ".join([", ".join(found.formats) or "JSON and tables only", *found.obstacles])
+        if not found.formats:
+            raise _Doubtful(sentence)
+        return sentence
 
     def _one_task(self) -> str:
         project = self._found_project()

@@ -188,7 +188,7 @@ class LabelingConfig:
         Raises:
             UnanswerableRequestError: there is none, or its attributes cannot be used.
         """
-        candidates = self._output_candidates(to_name)
+        candidates = self.outputs(to_name)
         if not candidates:
             raise UnanswerableRequestError(
                 f'the labeling config has no tag for the image "{to_name}" to put masks in: add'
@@ -235,8 +235,12 @@ class LabelingConfig:
             )
         return urls
 
-    def _output_candidates(self, to_name: str) -> list[Control]:
-        """The tags that may take masks, best first."""
+    def outputs(self, to_name: str) -> list[Control]:
+        """The tags that may take the masks of an image, best first.
+
+        Raises:
+            UnanswerableRequestError: an attribute of a tag cannot be used.
+        """
         chosen, possible = [], []
         for control in self.controls:
             if to_name in control.to_names and control.shape in _OUTPUTS:

@@ -95,7 +95,7 @@ def run(tmp_path: Path, *arguments: str, **environment: str) -> tuple[int, dict[
     )
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [len(line) for line in lines] == [3] * 13, done.stdout + done.stderr
+    assert [len(line) for line in lines] == [3] * 14, done.stdout + done.stderr
     return done.returncode, {name: [verdict, sentence] for verdict, name, sentence in lines}
 
 
@@ -125,13 +125,18 @@ def test_everything_in_order(studio: LabelStudio, tmp_path: Path) -> None:
             "interactive": ("ok", ""),
             "webhook": ("ok", ""),
             "labeling config": ("ok", "smart tags on image"),
+            "exports": (
+                "ok",
+                "Brush labels to COCO, Brush labels to PNG, Brush labels to NumPy; annotations of"
+                " this config cannot be exported to COCO, YOLO or Pascal VOC XML, because",
+            ),
             "one task": ("ok", "task 7, 1200 x 800: fetched in"),
         },
     )
     assert list(found) == [
         "weights", "engine", "cache folder", "redis", "label studio", "token", "project",
         "registered", "reached from label studio", "interactive", "webhook", "labeling config",
-        "one task",
+        "exports", "one task",
     ]  # fmt: skip
 
 
