@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.network.mobile_sam import PIXEL_MEAN
+from model.architecture import PIXEL_MEAN
 from model.types import PADDING
 from training.prompts import (
     BOX_LABELS,

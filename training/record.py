@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from model.network.checkpoint import add_metadata, read_metadata
+from model.checkpoint import read_metadata
+from model.network.checkpoint import add_metadata
 from model.predictor import load_predictor
 from model.weights import BUILTIN_PATH
 from training.evaluate import evaluate

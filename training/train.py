@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from model.architecture import MobileSAMConfig
 from model.network.checkpoint import save_network
-from model.network.mobile_sam import MobileSAM, MobileSAMConfig
+from model.network.mobile_sam import MobileSAM
 from training.batches import LOW_RES, Answers, Batch, stream
 from training.losses import WHOLE_SHARE, answer_loss, correction_loss, mask_losses
 from training.parallel import GradientExchange

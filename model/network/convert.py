@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from model import reference
+from model.architecture import MASK_TOKENS
 from model.network.checkpoint import load_network
 from model.network.folded_decoder import FoldedDecoder, FoldedUpscaling, MaskPromptTokens
-from model.network.mask_decoder import MASK_TOKENS
 from model.network.mobile_sam import MobileSAM
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.mask_decoder import MASK_TOKENS
+from model.architecture import MASK_TOKENS
 from model.network.mobile_sam import MobileSAM
 from model.network.transformer import Attention, TwoWayAttentionBlock
 

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from model.architecture import MASK_TOKENS
 from model.network.transformer import TwoWayTransformer
-
-MASK_TOKENS = 4  # one single-mask token, then three for the answers to an ambiguous prompt
 
 
 class MLP(nn.Module):

@@ -1,36 +1,15 @@
-"""MobileSAM: the three networks joined, and every constant of the architecture."""
+"""MobileSAM: the three networks joined."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.architecture import PIXEL_MEAN, PIXEL_STD, MobileSAMConfig
 from model.network.image_encoder import ImageEncoder
 from model.network.mask_decoder import MaskDecoder
 from model.network.prompt_encoder import PromptEncoder
-
-# ImageNet statistics on the 0..255 scale, as SAM uses them (RGB).
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
-
-
-@dataclass(frozen=True)
-class MobileSAMConfig:
-    """Sizes of the network. The defaults are those of the published MobileSAM."""
-
-    image_size: int = 1024  # side S of the square input frame, pixels
-    encoder_widths: tuple[int, ...] = (64, 128, 160, 320)
-    encoder_depths: tuple[int, ...] = (2, 2, 6, 2)
-    encoder_heads: tuple[int, ...] = (2, 4, 5, 10)
-    embedding_width: int = 256
-    mask_prompt_width: int = 16
-    decoder_depth: int = 2
-    decoder_heads: int = 8
-    decoder_mlp_width: int = 2048
-    iou_head_width: int = 256
 
 
 class MobileSAM(nn.Module):

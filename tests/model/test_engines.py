@@ -12,8 +12,9 @@ import pytest
 
 from benchmarks.agreement import BAR, agreement
 from model import Predictor, Prompt, interactive, load_predictor
+from model.architecture import MobileSAMConfig
 from model.network.checkpoint import save_network
-from model.network.mobile_sam import MobileSAM, MobileSAMConfig
+from model.network.mobile_sam import MobileSAM
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from model.architecture import MobileSAMConfig
 from model.network.folded_decoder import FoldedDecoder, FoldedUpscaling, MaskPromptTokens
-from model.network.mobile_sam import MobileSAM, MobileSAMConfig
+from model.network.mobile_sam import MobileSAM
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.network.checkpoint import add_metadata, load_network, read_metadata, save_network
-from model.network.mobile_sam import MobileSAM, MobileSAMConfig
+from model.architecture import MobileSAMConfig
+from model.checkpoint import read_metadata
+from model.network.checkpoint import add_metadata, load_network, save_network
+from model.network.mobile_sam import MobileSAM
 from model.weights import BUILTIN_PATH
 from training import record
 from training.record import RECORDED_SETS, describe, fixed_set, read_record, record_scores

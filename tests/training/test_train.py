@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from model.network.mobile_sam import MobileSAMConfig
+from model.architecture import MobileSAMConfig
 from training.train import Plan, train
 
 CONFIG = MobileSAMConfig(
