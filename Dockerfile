@@ -14,7 +14,7 @@ COPY _wsgi.py gunicorn.conf.py LICENSE NOTICE ./
 RUN useradd --create-home backend && install --directory --owner=backend /data
 USER backend
 ENV HOST=0.0.0.0 PORT=9090 MODEL_DIR=/data/models CACHE_DIR=/data/embeddings
-# Weights, what OpenVINO needs of them (made at the first start, which takes a minute), embeddings.
+# Weights, embeddings, and the answers of the self-check.
 VOLUME /data
 EXPOSE 9090
 

@@ -1,7 +1,8 @@
-"""How the network is run. An engine takes and gives numpy arrays; torch stays behind it."""
+"""How the network is run. An engine takes and gives numpy arrays; its library stays behind it."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import platform
 import sys
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model import reference
-from model.conversion import convert_once
+from model.checkpoint import read_parameters
+from model.reference import WrongAnswerError
 from model.weights import Checkpoint
 
 EngineName = Literal["auto", "openvino", "torch"]
@@ -20,9 +22,11 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 logger = logging.getLogger(__name__)
 
+_INSTALL_TORCH = "install torch and timm with: python -m pip install -r requirements.txt"
+
 # What the drivers of NVIDIA, of NVIDIA under WSL and of AMD put there. torch alone knows whether
 # it can use them, but costs seconds and hundreds of megabytes to ask.
-_ACCELERATOR_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+ACCELERATOR_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
 class Engine(Protocol):
@@ -63,44 +67,53 @@ class Engine(Protocol):
 
 
 def load_engine(
-    checkpoint: Checkpoint, engine: EngineName, precision: Precision, conversions: Path
+    checkpoint: Checkpoint, engine: EngineName, precision: Precision, answers: Path
 ) -> Engine:
     """Load a checkpoint into an engine, and run it once: the first run is several times slower.
 
-    OpenVINO is asked questions whose answers are known first. Where it gives others or none, torch
-    in fp32 takes over: ``description`` and the log say so.
+    OpenVINO is asked questions whose answers are known, see ``model/openvino/self_check.py``.
+    Where it cannot run or is wrong, torch in fp32 takes over: ``description`` and the log say so.
 
     Args:
-        engine: ``auto`` is torch where it finds CUDA or MPS, else OpenVINO.
+        engine: ``auto`` is torch where that is installed and finds CUDA or MPS, else OpenVINO.
         precision: of the image encoder; see the engines for ``auto`` and for what else it sets.
-        conversions: the folder where converted checkpoints are kept.
+        answers: a folder for what the self-check computes once. It need not be there.
 
     Raises:
-        OSError: ``conversions`` cannot be written to.
-        ValueError: an unknown engine or precision, one that the processor does not have, or the
-            file is no checkpoint.
+        ValueError: an unknown engine or precision, one that the processor does not have, the
+            file is no checkpoint, or torch is needed and not installed.
     """
     if engine not in ("auto", "openvino", "torch"):
         raise ValueError(f"engine is {engine!r}; it must be auto, openvino or torch")
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise ValueError(f"precision is {precision!r}; it must be auto, fp32, bf16 or fp16")
-    if engine == "torch" or (engine == "auto" and _has_accelerator()):
+    if engine == "torch":
+        if not _has_torch():
+            raise ValueError(f"the engine torch is not installed: {_INSTALL_TORCH}")
         return _load_torch(checkpoint, precision)
+    if engine == "auto" and _has_accelerator():
+        return _load_torch(checkpoint, precision)
+    return _load_openvino(checkpoint, precision, answers)
 
-    from model.engine_openvino import OpenVINOEngine
 
-    conversion = convert_once(checkpoint, conversions)
+def _load_openvino(checkpoint: Checkpoint, precision: Precision, answers: Path) -> Engine:
+    parameters = read_parameters(checkpoint.path)
     try:
-        loaded = OpenVINOEngine(conversion, precision)
-        reference.check(loaded, conversion / reference.FILE_NAME)
-    except (reference.WrongAnswerError, RuntimeError) as error:  # OpenVINO raises the latter
+        from model.openvino.engine import choose_precision
+        from model.openvino.self_check import verified_engine
+
+        return verified_engine(checkpoint, parameters, choose_precision(precision), answers)
+    except (WrongAnswerError, ImportError, RuntimeError) as error:  # OpenVINO raises the latter
         reason = str(error).strip().splitlines()[-1]
+        if not _has_torch():
+            raise ValueError(
+                f"OpenVINO failed its self-check ({reason}), and torch, which would serve instead,"
+                f" is not installed: {_INSTALL_TORCH}"
+            ) from error
         logger.error("OpenVINO failed its self-check (%s): torch serves", reason)
         fallback = _load_torch(checkpoint, "fp32")
         fallback.description += ", since OpenVINO failed its self-check"
         return fallback
-    loaded.release_memory()  # the questions need more of it than clicks do
-    return loaded
 
 
 def _load_torch(checkpoint: Checkpoint, precision: Precision) -> Engine:
@@ -111,9 +124,16 @@ def _load_torch(checkpoint: Checkpoint, precision: Precision) -> Engine:
     return engine
 
 
+def _has_torch() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("torch", "timm"))
+
+
 def _has_accelerator() -> bool:
     is_apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    if not is_apple and not any(device.exists() for device in _ACCELERATOR_DEVICES):
+    if not is_apple and not any(device.exists() for device in ACCELERATOR_DEVICES):
+        return False
+    if not _has_torch():
+        logger.warning("there is a GPU that is not used: %s", _INSTALL_TORCH)
         return False
 
     from model.engine_torch import best_device

@@ -141,13 +141,12 @@ def load_predictor(
             a file of this project's training. ``model.weights.find`` names one.
         engine: ``auto``, ``openvino`` or ``torch``; see :func:`model.engines.load_engine`.
         precision: of the encoder: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        model_dir: a folder that can be written to, for what OpenVINO needs of the checkpoint. It
-            is made once, which takes a minute.
+        model_dir: a folder for what the self-check of OpenVINO computes of the checkpoint once,
+            which saves later starts a second. It need not be there.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: ``model_dir`` cannot be written to.
-        ValueError: it is no checkpoint, or engine or precision are unknown or not to be had.
+        ValueError: it is no checkpoint, or engine or precision are unknown or not available.
     """
     identified = identify(Path(checkpoint))
-    return Predictor(load_engine(identified, engine, precision, model_dir / "openvino"), identified)
+    return Predictor(load_engine(identified, engine, precision, model_dir), identified)

@@ -1,9 +1,9 @@
-"""Questions whose answers are known: whether an engine computes what torch does in fp32."""
+"""Questions to an engine, and whether it answers as another one does."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +11,111 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from model.engines import Engine
 
-FILE_NAME = "reference.npz"
+# Relative errors, in the norm of all values. Reduced precision errs by 0.02 or so; a wrong graph,
+# a wrong kernel or other weights by 0.1 and more. Two libraries differ by 1e-6 in fp32.
+_REDUCED_TOLERANCE = 0.05
+_FP32_TOLERANCE = 1e-4
 
-# Relative errors, in the norm of all values. Reduced precision errs by 0.01 or so; a wrong graph,
-# a wrong kernel or other weights by 0.1 and more. What leads to the IoU is always computed in fp32.
-_TOLERANCE = 0.05
-_FP32_TOLERANCE = 1e-3
+# Every third row and column is compared: no multiple of 4, as a token is 4 x 4 pixels of a mask.
+_STEP = 3
 
 
 class WrongAnswerError(Exception):
-    """An engine does not compute what torch does."""
+    """An engine does not answer as expected; says which answer is off and by how much."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an engine answers. Of images, every third row and column.
+
+    Attributes:
+        embedding: 1 x C x S/16 x S/16 float16, complete: what the prompts are about.
+        features: the same in full precision, 1 x C x rows x columns.
+        low_res_masks: B x 4 x rows x columns.
+        iou_predictions: B x 4.
+        refined_masks: as ``low_res_masks``, with mask prompts.
+    """
+
+    embedding: npt.NDArray[np.float16]
+    features: npt.NDArray[np.float32]
+    low_res_masks: npt.NDArray[np.float32]
+    iou_predictions: npt.NDArray[np.float32]
+    refined_masks: npt.NDArray[np.float32]
+
+    def save(self, file: IO[bytes]) -> None:
+        """Write a file of numpy's format."""
+        np.savez_compressed(file, allow_pickle=False, **asdict(self))
+
+    @classmethod
+    def load(cls, file: IO[bytes]) -> Answers:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            Exception: something else is in the file; numpy and zipfile have many of them.
+        """
+        with np.load(file) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+
+def warm_up(engine: Engine) -> None:
+    """Ask, and take any answer: the first run of an engine is several times slower."""
+    ask(engine)
+
+
+def ask(engine: Engine) -> Answers:
+    """What an engine answers to an image, a click, a box and mask prompts."""
+    features = engine.encode(image(engine.image_size))
+    embedding = features.astype(np.float16)
+    return Answers(embedding, _sample(features), *_ask_about(engine, embedding))
+
+
+def check(engine: Engine, expected: Answers, precision: str) -> None:
+    """Ask an engine, and compare its answers.
+
+    Args:
+        expected: of the same checkpoint, from an engine that is right.
+        precision: of the engine. What leads to the IoU is always computed in fp32.
+
+    Raises:
+        WrongAnswerError: an answer is off.
+    """
+    tolerance = _FP32_TOLERANCE if precision == "fp32" else _REDUCED_TOLERANCE
+    features = _sample(engine.encode(image(engine.image_size)))
+    masks, iou_predictions, refined = _ask_about(engine, expected.embedding)
+    _compare("features", features, expected.features, tolerance)
+    _compare("low_res_masks", masks, expected.low_res_masks, tolerance)
+    _compare("iou_predictions", iou_predictions, expected.iou_predictions, _FP32_TOLERANCE)
+    _compare("refined_masks", refined, expected.refined_masks, tolerance)
+
+
+def _ask_about(
+    engine: Engine, embedding: npt.NDArray[np.float16]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    coords, labels = points(engine.image_size)
+    masks, iou_predictions = engine.decode(embedding, coords, labels, None)
+    refined, _ = engine.decode(embedding, coords, labels, _mask_inputs(engine.image_size // 4))
+    return _sample(masks), iou_predictions, _sample(refined)
+
+
+def _sample(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return images[:, :, ::_STEP, ::_STEP]
+
+
+def _compare(
+    name: str,
+    found: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.float32],
+    tolerance: float,
+) -> None:
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    if not error < tolerance:  # NaN too
+        raise WrongAnswerError(f"{name} is off by {error:.2g}, at most {tolerance} is allowed")
+
+
+def points(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """``point_coords`` and ``point_labels`` of two prompts: a click, and a box around a disc."""
+    coords = np.array([[[0.3, 0.3], [0, 0]], [[0.45, 0.25], [0.85, 0.65]]], np.float32)
+    return coords * size, np.array([[1, -1], [2, 3]], dtype=np.int64)
 
 
 def image(size: int) -> npt.NDArray[np.uint8]:
@@ -37,40 +132,9 @@ def image(size: int) -> npt.NDArray[np.uint8]:
     return picture.astype(np.uint8)
 
 
-def points(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """``point_coords`` and ``point_labels`` of two prompts: a click, and a box around a disc."""
-    coords = np.array([[[0.3, 0.3], [0, 0]], [[0.45, 0.25], [0.85, 0.65]]], np.float32)
-    return coords * size, np.array([[1, -1], [2, 3]], dtype=np.int64)
-
-
-def warm_up(engine: Engine) -> None:
-    """Ask, and take any answer."""
-    features = engine.encode(image(engine.image_size))
-    engine.decode(features, *points(engine.image_size), None)
-
-
-def check(engine: Engine, path: Path) -> None:
-    """Ask, and compare the answers with the known ones.
-
-    Args:
-        path: the file of the known answers.
-
-    Raises:
-        WrongAnswerError: an answer is off; says which and by how much.
-    """
-    size = engine.image_size
-    with np.load(path) as expected:
-        features = expected["features"]
-        found = {"features": engine.encode(image(size))}
-        found["low_res_masks"], found["iou_predictions"] = engine.decode(
-            features, *points(size), None
-        )
-        masks = expected["low_res_masks"][:, :1]
-        found["refined_masks"], _ = engine.decode(features, *points(size), masks)
-        for name, array in found.items():
-            tolerance = _FP32_TOLERANCE if name == "iou_predictions" else _TOLERANCE
-            error = np.linalg.norm(array - expected[name]) / np.linalg.norm(expected[name])
-            if not error < tolerance:  # NaN too
-                raise WrongAnswerError(
-                    f"{name} is off by {error:.2g}, at most {tolerance} is allowed"
-                )
+def _mask_inputs(side: int) -> npt.NDArray[np.float32]:
+    """Logits of a cone around each of two discs, 2 x 1 x side x side."""
+    y, x = np.mgrid[:side, :side].astype(np.float32) / side
+    cones = [0.15 - np.hypot(x - 0.3, y - 0.3), 0.2 - np.hypot(x - 0.65, y - 0.45)]
+    logits: npt.NDArray[np.float32] = 40 * np.stack(cones)[:, None].astype(np.float32)
+    return logits

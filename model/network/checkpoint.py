@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from model.checkpoint import read_metadata, read_parameters
+from model.files import write_atomically
 from model.network.image_encoder import fuse_batch_norms
 from model.network.mobile_sam import MobileSAM
 
@@ -78,11 +77,5 @@ def add_metadata(path: Path, added: Mapping[str, str]) -> None:
 
 
 def _write(path: Path, tensors: dict[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    os.close(handle)
-    try:
-        save_file(tensors, partial, metadata=metadata)
-        os.chmod(partial, 0o644)  # mkstemp's 0600 would hide the file from other users
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with write_atomically(path, mode=0o644) as file:
+        file.write(save(tensors, metadata))

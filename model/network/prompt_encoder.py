@@ -97,7 +97,7 @@ class PromptEncoder(nn.Module):
         # A coordinate names a pixel; the embedding is of the pixel's centre.
         embeddings: Tensor = self.pe_layer((point_coords + 0.5) / self.image_size)
         labels = point_labels.unsqueeze(-1)
-        # where() and not index assignment, which graph converters cannot follow
+        # where() and not index assignment, which would make a GPU wait for the labels
         embeddings = torch.where(
             labels == PADDING, self.not_a_point_embed.weight.to(embeddings.dtype), embeddings
         )

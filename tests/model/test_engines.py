@@ -1,6 +1,5 @@
-"""Choosing an engine, converting once, and noticing one that computes wrongly."""
+"""Choosing an engine."""
 
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.agreement import BAR, agreement
-from model import Predictor, Prompt, interactive, load_predictor
+from model import Predictor, Prompt, engines, interactive, load_predictor
 from model.architecture import MobileSAMConfig
 from model.network.checkpoint import save_network
 from model.network.mobile_sam import MobileSAM
@@ -42,82 +41,77 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model_dir(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the checkpoint's conversion, for which several processes asked at once."""
-    model_dir = tmp_path_factory.mktemp("models")
-    program = (
-        "import sys; from pathlib import Path; from model import load_predictor;"
-        "load_predictor(sys.argv[1], 'openvino', 'fp32', Path(sys.argv[2]));"
-        "assert 'torch' not in sys.modules"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, checkpoint, model_dir],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
+def predictor(checkpoint: Path) -> Predictor:
+    return load_predictor(checkpoint, "openvino", "fp32")
+
+
+def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, without torch where the program begins with :data:`NO_TORCH`."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['timm'] = None\n"
+
+
+class TestWithoutTorch:
+    """As after ``pip install -r requirements-cpu.txt``."""
+
+    LOAD = """
+from pathlib import Path
+from model import load_predictor
+try:
+    print(load_predictor(sys.argv[1], sys.argv[2], "fp32", Path(sys.argv[3])).engine.description)
+except ValueError as error:
+    sys.exit(str(error))
+"""
+
+    @pytest.mark.parametrize("engine", ["auto", "openvino"])
+    def test_openvino_serves(self, checkpoint: Path, tmp_path: Path, engine: str) -> None:
+        process = run_python(NO_TORCH + self.LOAD, checkpoint, engine, tmp_path)
+        assert process.stdout == "OpenVINO on cpu, fp32\n", process.stderr
+
+    def test_torch_says_what_to_install(self, checkpoint: Path, tmp_path: Path) -> None:
+        process = run_python(NO_TORCH + self.LOAD, checkpoint, "torch", tmp_path)
+        assert process.stderr == (
+            "the engine torch is not installed: install torch and timm with:"
+            " python -m pip install -r requirements.txt\n"
         )
-        for _ in range(3)
-    ]
-    said = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], said
-    assert sum("converting" in text for text in said) == 1
-    return model_dir
+
+    def test_nothing_to_fall_back_on(self, checkpoint: Path, tmp_path: Path) -> None:
+        no_openvino = "sys.modules['openvino'] = None\n"
+        process = run_python(NO_TORCH + no_openvino + self.LOAD, checkpoint, "auto", tmp_path)
+        assert "torch, which would serve instead, is not installed: inst" in process.stderr
+        assert process.stderr.count("\n") == 1
+
+    @pytest.mark.skipif(
+        any(path.exists() for path in engines.ACCELERATOR_DEVICES), reason="there is a GPU"
+    )
+    def test_auto_leaves_torch_alone_where_there_is_no_gpu(
+        self, checkpoint: Path, tmp_path: Path
+    ) -> None:
+        program = "import sys" + self.LOAD + "assert 'torch' not in sys.modules"
+        process = run_python(program, checkpoint, "auto", tmp_path)
+        assert process.returncode == 0, process.stderr
 
 
-@pytest.fixture(scope="module")
-def predictor(checkpoint: Path, model_dir: Path) -> Predictor:
-    return load_predictor(checkpoint, "openvino", "fp32", model_dir)
-
-
-def test_a_conversion_is_made_once_and_leaves_nothing_else(
-    predictor: Predictor, model_dir: Path
-) -> None:
-    assert predictor.engine.description == "OpenVINO on cpu, fp32"
-    kept = [path.name for path in (model_dir / "openvino").iterdir()]
-    fingerprint = predictor.checkpoint.fingerprint[:16]
-    assert all(name.startswith(fingerprint) for name in kept)
-    assert len([name for name in kept if not name.endswith(".lock")]) == 1
-
-
-def test_an_engine_that_is_off_is_replaced_by_torch(
+def test_openvino_that_cannot_run_is_replaced_by_torch(
     checkpoint: Path,
     predictor: Predictor,
-    model_dir: Path,
-    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As when the processor or a library computes wrongly: the answers are not the stored ones."""
-    shutil.copytree(model_dir, tmp_path, dirs_exist_ok=True)
-    (stored,) = tmp_path.glob("openvino/*/reference.npz")
-    with np.load(stored) as file:
-        answers = dict(file)
-    answers["low_res_masks"] = answers["low_res_masks"][:, ::-1] + 1
-    np.savez(stored, **answers)
+    monkeypatch.setitem(sys.modules, "model.openvino.engine", None)
 
-    fallback = load_predictor(checkpoint, "auto", "auto", tmp_path)
-
-    assert fallback.engine.description.startswith("torch on cpu, fp32, since OpenVINO")
-    assert "failed its self-check (low_res_masks is off by" in caplog.text
-    click = Prompt.from_points([(40, 30)])
-    found = fallback.predict(fallback.embed(IMAGE), click)
-    expected = predictor.predict(predictor.embed(IMAGE), click)
-    np.testing.assert_allclose(found.low_res_mask, expected.low_res_mask, atol=1e-4)
-
-
-def test_an_engine_that_cannot_run_is_replaced_by_torch(
-    checkpoint: Path, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As on a processor that OpenVINO has no code for."""
-    shutil.copytree(model_dir, tmp_path, dirs_exist_ok=True)
-    (decoder,) = tmp_path.glob("openvino/*/decoder.xml")
-    decoder.write_text("<net/>")
-
-    fallback = load_predictor(checkpoint, "auto", "auto", tmp_path)
+    fallback = load_predictor(checkpoint, "auto", "auto")
 
     assert fallback.engine.description.startswith("torch on cpu, fp32, since OpenVINO")
     assert "OpenVINO failed its self-check" in caplog.text
     assert "torch serves" in caplog.text
+    click = Prompt.from_points([(40, 30)])
+    found = fallback.predict(fallback.embed(IMAGE), click)
+    expected = predictor.predict(predictor.embed(IMAGE), click)
+    np.testing.assert_allclose(found.low_res_mask, expected.low_res_mask, atol=1e-4)
 
 
 def test_objects_predicted_together_are_those_predicted_alone(predictor: Predictor) -> None:
@@ -152,12 +146,6 @@ def test_threads_may_share_an_engine(predictor: Predictor) -> None:
         found = list(pool.map(low_res_mask, images * 20))
     for index, mask in enumerate(found):
         np.testing.assert_array_equal(mask, expected[index % len(images)])
-
-
-def test_a_folder_that_cannot_be_written_to(checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "openvino").write_text("not a folder")
-    with pytest.raises(OSError, match="set MODEL_DIR to a folder that can be written to"):
-        load_predictor(checkpoint, "openvino", "fp32", tmp_path)
 
 
 @pytest.mark.parametrize(
