@@ -1,23 +1,58 @@
-FROM python:3.11-slim
+# The backend. By default it runs on a CPU, without torch, and holds the published weights:
+#
+#     docker build -t mobilesam .
+#     docker build -t mobilesam-gpu --target gpu .
+#
+# To keep the weights out of the image, build with --build-arg WEIGHTS=mounted and run with the file
+# mounted as /weights/mobile_sam.pt. The root filesystem may be read-only: --read-only --tmpfs /tmp.
 
+ARG WEIGHTS=fetched
+
+FROM python:3.11-slim AS python
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
-
 WORKDIR /app
-COPY requirements.txt ./
-RUN python -m pip install -r requirements.txt \
-    && python -m pip install --no-deps label-studio-ml==1.0.9
 
+# The environments have no pip of their own: that of the image installs into them.
+FROM python AS cpu-packages
+RUN python -m venv --without-pip /venv
+COPY requirements-cpu.txt ./
+RUN python -m pip --python /venv install -r requirements-cpu.txt
+RUN python -m pip --python /venv install --no-deps label-studio-ml==1.0.9
+
+FROM cpu-packages AS gpu-packages
+COPY requirements.txt ./
+RUN python -m pip --python /venv install -r requirements.txt
+
+FROM python AS fetched-weights
+ADD --chmod=644 \
+    --checksum=sha256:6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f \
+    https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt \
+    /weights/mobile_sam.pt
+
+FROM python AS mounted-weights
+RUN install --directory /weights
+
+FROM ${WEIGHTS}-weights AS weights
+
+FROM python AS server
+COPY --from=weights /weights /weights
 COPY model ./model
 COPY backend ./backend
 COPY _wsgi.py gunicorn.conf.py LICENSE NOTICE ./
-
-RUN useradd --create-home backend && install --directory --owner=backend /data
-USER backend
-ENV HOST=0.0.0.0 PORT=9090 MODEL_DIR=/data/models CACHE_DIR=/data/embeddings
-# Weights, embeddings, and the answers of the self-check.
+RUN python -m compileall -q model backend \
+    && useradd --uid 1000 backend && install --directory --owner=backend /data
+ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=9090
+ENV MOBILESAM_CHECKPOINT=/weights/mobile_sam.pt MODEL_DIR=/data/models CACHE_DIR=/data/embeddings
+# Embeddings, and answers of the self-check.
 VOLUME /data
 EXPOSE 9090
-
-HEALTHCHECK --interval=10s --timeout=3s --start-period=120s CMD ["python", "-c", \
+USER 1000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", \
     "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health')"]
 CMD ["gunicorn", "_wsgi:app"]
+
+FROM server AS gpu
+COPY --from=gpu-packages /venv /venv
+
+FROM server AS cpu
+COPY --from=cpu-packages /venv /venv

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LABEL_STUDIO := .venv-label-studio/bin/label-studio
+SERVING := $(BIN)/.$(if $(GPU),gpu,cpu)-installed
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test fuzz bench lint format
@@ -10,10 +11,10 @@ LABEL_STUDIO := .venv-label-studio/bin/label-studio
 help: ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: $(BIN)/.run-installed ## serve the backend on :9090
+run: $(SERVING) ## serve the backend on :9090; with GPU=1 on a GPU
 	$(BIN)/gunicorn _wsgi:app
 
-demo: $(BIN)/.run-installed $(LABEL_STUDIO) ## Label Studio, a project and the backend, ready to click
+demo: $(SERVING) $(LABEL_STUDIO) ## Label Studio, a project and the backend, ready to click
 	$(BIN)/python -m demo
 
 test: $(BIN)/.dev-installed $(if $(shell command -v chromium),$(LABEL_STUDIO)) ## all tests
@@ -40,12 +41,16 @@ $(BIN)/python:
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 
-$(BIN)/.run-installed: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install -r requirements.txt
+$(BIN)/.cpu-installed: requirements-cpu.txt | $(BIN)/python
+	$(BIN)/python -m pip install -r requirements-cpu.txt
 	$(BIN)/python -m pip install --no-deps label-studio-ml==1.0.9
 	touch $@
 
-$(BIN)/.dev-installed: requirements-dev.txt $(BIN)/.run-installed
+$(BIN)/.gpu-installed: requirements.txt $(BIN)/.cpu-installed
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+$(BIN)/.dev-installed: requirements-dev.txt $(BIN)/.gpu-installed
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
 

@@ -22,7 +22,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 logger = logging.getLogger(__name__)
 
-_INSTALL_TORCH = "install torch and timm with: python -m pip install -r requirements.txt"
+_INSTALL_TORCH = "python -m pip install -r requirements.txt installs torch (make: GPU=1)"
 
 # What the drivers of NVIDIA, of NVIDIA under WSL and of AMD put there. torch alone knows whether
 # it can use them, but costs seconds and hundreds of megabytes to ask.
@@ -89,7 +89,7 @@ def load_engine(
         raise ValueError(f"precision is {precision!r}; it must be auto, fp32, bf16 or fp16")
     if engine == "torch":
         if not _has_torch():
-            raise ValueError(f"the engine torch is not installed: {_INSTALL_TORCH}")
+            raise ValueError(f"the engine is torch, which is not installed: {_INSTALL_TORCH}")
         return _load_torch(checkpoint, precision)
     if engine == "auto" and _has_accelerator():
         return _load_torch(checkpoint, precision)

@@ -74,14 +74,14 @@ except ValueError as error:
     def test_torch_says_what_to_install(self, checkpoint: Path, tmp_path: Path) -> None:
         process = run_python(NO_TORCH + self.LOAD, checkpoint, "torch", tmp_path)
         assert process.stderr == (
-            "the engine torch is not installed: install torch and timm with:"
-            " python -m pip install -r requirements.txt\n"
+            "the engine is torch, which is not installed:"
+            " python -m pip install -r requirements.txt installs torch (make: GPU=1)\n"
         )
 
     def test_nothing_to_fall_back_on(self, checkpoint: Path, tmp_path: Path) -> None:
         no_openvino = "sys.modules['openvino'] = None\n"
         process = run_python(NO_TORCH + no_openvino + self.LOAD, checkpoint, "auto", tmp_path)
-        assert "torch, which would serve instead, is not installed: inst" in process.stderr
+        assert "torch, which would serve instead, is not installed: python -m pip" in process.stderr
         assert process.stderr.count("\n") == 1
 
     @pytest.mark.skipif(

@@ -1,0 +1,60 @@
+"""What the image of CPUs holds is enough to answer clicks, and little."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks import container
+from demo.process import WebServerProcess, free_port
+
+LARGEST_ENVIRONMENT = 720_000_000  # bytes
+
+
+class LaidOut(WebServerProcess):
+    """The backend of a laid out image."""
+
+    def __init__(self, folder: Path, log_path: Path, **settings: str) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(
+            [folder / "venv" / "bin" / "python", "-m", "gunicorn", "_wsgi:app"],
+            log_path,
+            {"HOST": "127.0.0.1", "PORT": str(port), **settings},
+            folder / "app",
+            timeout_s=180,
+        )
+
+
+@pytest.mark.slow
+def test_the_files_of_the_image_answer_clicks_without_torch(
+    image_host: str, recorded: Callable[[str], dict], tmp_path: Path
+) -> None:
+    container.lay_out(tmp_path)
+    looked_for = "import importlib.util as u; print(u.find_spec('torch'), u.find_spec('timm'))"
+    python = tmp_path / "venv" / "bin" / "python"
+    said = subprocess.run([python, "-c", looked_for], capture_output=True, text=True, check=True)
+    assert said.stdout == "None None\n"
+
+    server = LaidOut(
+        tmp_path,
+        tmp_path / "log",
+        LABEL_STUDIO_URL=image_host,
+        MOBILESAM_CHECKPOINT=str(tmp_path / "app" / "model" / "mobile_sam_builtin.safetensors"),
+        MODEL_DIR=str(tmp_path / "models"),
+        CACHE_DIR=str(tmp_path / "cache"),
+    )
+    try:
+        body = recorded("click_positive")["json"]
+        response = httpx.post(f"{server.url}/predict", json=body, timeout=60)
+    finally:
+        server.stop()
+    (prediction,) = response.json()["results"]
+    assert prediction["result"][0]["value"]["rle"]
+    assert "OpenVINO on cpu" in server.log
+
+    size = container.size(tmp_path / "venv")
+    print(f"environment: {size / 1e6:.0f} MB")
+    assert size < LARGEST_ENVIRONMENT
