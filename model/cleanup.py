@@ -1,6 +1,6 @@
-"""Brings a mask in line with its clicks, by geometry alone.
+"""Corrects a mask so that it agrees with its clicks. The network is not used.
 
-Where the network's mask and a click disagree, the annotator is right.
+Where the mask and a click disagree, the click is right: the annotator sees the object.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from model.types import BACKGROUND, FOREGROUND, Prompt
 
-# A part or a hole smaller than this fraction of the largest part may be noise.
+# A part or a hole may be noise if its area is below this fraction of the largest part's area.
 _SMALL_FRACTION = 0.02
-# The radius of the disc that a click takes from a mask that contradicts the click.
+# The radius of the disc around a click that the mask contradicts, as a fraction of the longer side.
 _REACH_FRACTION = 0.01
 
-# Of the largest part: a smaller part would spoil a shape such as a box around the mask.
+# A part is a main part if its area is at least this fraction of the largest part's area. A smaller
+# part would spoil a shape such as a box around the mask.
 _MAIN_FRACTION = 0.1
 
 Mask = npt.NDArray[np.bool_]
@@ -24,17 +25,17 @@ Pixel = tuple[int, int]
 
 
 def remove_small_regions(mask: Mask, prompt: Prompt, area_thresh: float) -> Mask:
-    """Decide on whole parts and whole holes of a mask: by the clicks, and without them by size.
+    """Remove parts of a mask and fill holes, each as a whole.
 
-    A part with negative clicks and no positive click goes, except the largest part where the prompt
-    has a box. A hole with positive clicks and no negative click is filled. Then small parts go and
-    small holes are filled, unless a click is in them.
+    A part is removed if it holds a negative click and no positive click. If the prompt has a box,
+    the largest part is never removed. A hole is filled if it holds a positive click and no negative
+    click. Small parts without a click are removed. Small holes without a click are filled.
 
     Args:
         mask: H x W, True on the object.
-        prompt: in pixels of the mask. Of two opposite clicks on one pixel the later one counts.
-        area_thresh: pixels. A region is small that is below this area and below 2 % of the area of
-            the largest part.
+        prompt: in pixels of the mask. Of two opposite clicks on one pixel, the later click counts.
+        area_thresh: pixels. A part or hole is small if its area is below this number and below 2 %
+            of the area of the largest part.
 
     Returns:
         H x W, a new array.
@@ -44,7 +45,7 @@ def remove_small_regions(mask: Mask, prompt: Prompt, area_thresh: float) -> Mask
     positive, negative = _clicked_pixels(prompt, (mask.shape[0], mask.shape[1]))
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     window = slice(y, y + height), slice(x, x + width)
-    # A border of background makes everything outside one component: what is not it is a hole.
+    # A border of background joins everything outside the object. All other background is holes.
     inner = np.pad(mask[window], 1).astype(np.uint8)
     positive, negative = (_shifted(clicks, y, x, inner) for clicks in (positive, negative))
     area_thresh = _decide_on_parts(
@@ -57,14 +58,14 @@ def remove_small_regions(mask: Mask, prompt: Prompt, area_thresh: float) -> Mask
 
 
 def enforce_clicks(mask: Mask, prompt: Prompt) -> None:
-    """Make a mask hold every positive click and no negative click, in place.
+    """Change a mask in place so that it holds every positive click and no negative click.
 
-    A click that the mask contradicts takes a small disc around it. The disc stops half-way to a
-    click of the other sign.
+    Where the mask contradicts a click, a small disc around the click is added or removed. The disc
+    ends before the middle between the click and the nearest click of the other sign.
 
     Args:
-        mask: H x W, True on the object.
-        prompt: in pixels of the mask. Of two opposite clicks on one pixel the later one counts.
+        mask: H x W, True on the object. It is changed.
+        prompt: in pixels of the mask. Of two opposite clicks on one pixel, the later click counts.
     """
     positive, negative = _clicked_pixels(prompt, (mask.shape[0], mask.shape[1]))
     reach = max(1.0, _REACH_FRACTION * max(mask.shape))
@@ -77,14 +78,16 @@ def enforce_clicks(mask: Mask, prompt: Prompt) -> None:
 
 
 def main_parts(mask: Mask, prompt: Prompt) -> Mask:
-    """The parts of a mask that hold a positive click or a tenth of the largest part's area.
+    """The main parts of a mask.
+
+    A main part holds a positive click, or has at least a tenth of the largest part's area.
 
     Args:
         mask: H x W, True on the object.
         prompt: in pixels of the mask.
 
     Returns:
-        H x W; empty only where ``mask`` is.
+        H x W, a new array. It is empty only if ``mask`` is empty.
     """
     areas, part_of = _components(mask.view(np.uint8), connectivity=8)
     positive, _ = _clicked_pixels(prompt, (mask.shape[0], mask.shape[1]))
@@ -102,7 +105,7 @@ def _decide_on_parts(
     *,
     keep_largest: bool,
 ) -> float:
-    """Remove parts from ``inner``, in place; returns the area below which a region is small."""
+    """Remove parts from ``inner``, in place. Returns the area below which a hole is small."""
     areas, part_of = _components(inner, connectivity=8)
     largest = max(areas[1:], default=0)
     small = min(area_thresh, _SMALL_FRACTION * largest)
@@ -145,7 +148,7 @@ def _draw_disc(mask: Mask, centre: Pixel, radius: float, value: bool) -> None:
 
 
 def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> tuple[list[Pixel], list[Pixel]]:
-    """The pixels (y, x) of the positive and of the negative clicks."""
+    """The pixels (y, x) of the positive clicks, and those of the negative clicks."""
     last = np.array([size[1] - 1, size[0] - 1])
     pixels = np.clip(np.floor(prompt.point_coords + 0.5), 0, last).astype(int)
     signs: dict[Pixel, int] = {}
@@ -159,7 +162,7 @@ def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> tuple[list[Pixel],
 
 
 def _shifted(pixels: list[Pixel], y0: int, x0: int, inner: npt.NDArray[np.uint8]) -> list[Pixel]:
-    """Pixels in the frame of the part of the mask that is looked at, border included."""
+    """Convert pixels (y, x) of the mask to pixels of ``inner``, which has a border of 1 pixel."""
     height, width = inner.shape
     moved = [(y - y0 + 1, x - x0 + 1) for y, x in pixels]
     return [(y, x) for y, x in moved if 0 <= y < height and 0 <= x < width]
@@ -168,8 +171,8 @@ def _shifted(pixels: list[Pixel], y0: int, x0: int, inner: npt.NDArray[np.uint8]
 def _components(
     image: npt.NDArray[np.uint8], *, connectivity: int
 ) -> tuple[list[int], npt.NDArray[np.int32]]:
-    """Areas by component, 0 being where the image is 0; and the component of each pixel."""
-    # Boxes and centroids, which OpenCV would count along with the areas, take most of its time.
+    """The area of each component, and the component of each pixel. Component 0 is background."""
+    # OpenCV's own statistics are slower: they include boxes and centroids.
     _, labels = cv2.connectedComponents(image, connectivity=connectivity)
     component_of: npt.NDArray[np.int32] = labels.astype(np.int32, copy=False)
     return np.bincount(component_of.reshape(-1)).tolist(), component_of
@@ -180,7 +183,7 @@ def _under(component_of: npt.NDArray[np.int32], pixels: list[Pixel]) -> set[int]
 
 
 def _pixels_of(component_of: npt.NDArray[np.int32], chosen: list[int], count: int) -> Mask:
-    """The pixels of the chosen ones of ``count`` components."""
+    """A mask of the pixels of the chosen components. There are ``count`` components."""
     is_chosen = np.zeros(count, dtype=bool)
     is_chosen[chosen] = True
     return is_chosen[component_of]

@@ -1,9 +1,11 @@
-"""Crops of an image for small objects: encoded by itself, a crop shows the object larger.
+"""Crops of an image for small objects.
 
-The network sees an image as a grid of tokens, and an object that covers only a few tokens gets a
-coarse mask. The crops of an image are a fixed set of overlapping squares, a half, a quarter, an
-eighth ... of its longer side. So further clicks on an object, and clicks on its neighbours, find
-the embedding of their crop in the cache.
+The network sees an image as a grid of tokens. An object that covers only a few tokens gets a coarse
+mask. A crop is encoded as an image of its own, so it shows the object larger.
+
+The crops of an image are a fixed set of overlapping squares. Their sides are a half, a quarter, an
+eighth and so on of the longer side of the image. So the next click on an object needs the same
+crop, and often a click on a neighbour does too. The embedding of that crop is then in the cache.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from model.types import (
     Prompt,
 )
 
-_SMALL_TOKENS = 6.0  # an object is small up to this many tokens along its longer side
-_LARGEST_SHARE = 0.5  # the object takes at most this share of the crop's side
-_STEPS = 4  # crops begin at every quarter of their side
+_SMALL_TOKENS = 6.0  # an object is small if its longer side has at most this many tokens
+_LARGEST_SHARE = 0.5  # the object's longer side is at most this share of the crop's side
+_STEPS = 4  # crops begin at multiples of a quarter of their side
 _SMALLEST_CROP = 32  # pixels
-_EXTENT_SIDE = 512  # pixels; the extent of a larger mask is taken from a smaller copy
+_EXTENT_SIDE = 512  # pixels; a larger mask is shrunk before its extent is measured
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]
@@ -38,8 +40,8 @@ class Crop:
     """A rectangular part of an image.
 
     Attributes:
-        left, top: the first column and row, pixels of the image.
-        width, height: pixels.
+        left, top: the first column and the first row, in pixels of the image.
+        width, height: the size, in pixels.
     """
 
     left: int
@@ -53,13 +55,13 @@ class Crop:
         return self.height, self.width
 
     def cut(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The part of an image, H x W x 3 uint8, that the crop shows."""
+        """Cut the crop, h x w x 3 uint8, out of an image, H x W x 3 uint8."""
         return np.ascontiguousarray(image[self._window])
 
     def prompt(self, prompt: Prompt) -> Prompt:
-        """A prompt in pixels of the crop.
+        """Convert a prompt from pixels of the image to pixels of the crop.
 
-        Negative clicks outside the crop are left out, and so is the mask input, which shows the
+        Clicks outside the crop are left out. The mask input is left out too, because it shows the
         whole image.
         """
         coords = prompt.point_coords - np.array([self.left, self.top], np.float32)
@@ -69,22 +71,27 @@ class Crop:
         return Prompt(coords[kept], prompt.point_labels[kept])
 
     def uncrop(self, mask: Mask, original_size: tuple[int, int]) -> Mask:
-        """A mask of the crop, h x w, as a mask of the whole image, H x W.
+        """Convert a mask of the crop to a mask of the whole image.
 
         Args:
+            mask: h x w, the size of the crop.
             original_size: (H, W) of the image.
+
+        Returns:
+            H x W, False outside the crop.
         """
         placed = np.zeros(original_size, dtype=np.bool_)
         placed[self._window] = mask
         return placed
 
     def touches_crop_edge(self, mask: Mask, original_size: tuple[int, int]) -> bool:
-        """Whether a mask of the crop reaches an edge beyond which the image goes on.
+        """Whether a mask reaches an edge of the crop that is no edge of the image.
 
-        The object then may be larger than the crop shows. SAM's mask generator calls this so.
+        The object may then be larger than the crop shows. SAM's mask generator has a similar test
+        (``is_box_near_crop_edge`` in segment_anything/utils/amg.py).
 
         Args:
-            mask: h x w.
+            mask: h x w, the size of the crop.
             original_size: (H, W) of the image.
         """
         height, width = original_size
@@ -104,16 +111,16 @@ class Crop:
 
 
 def crop_for(prediction: MaskPrediction, prompt: Prompt, tokens: int) -> Crop | None:
-    """The crop in which an object is predicted again.
+    """Choose the crop in which an object is predicted again.
 
     Args:
         prediction: the answer to ``prompt`` in the whole image.
         prompt: in pixels of the image.
-        tokens: tokens along the side of the network's grid.
+        tokens: the number of tokens along the side of the network's grid.
 
     Returns:
-        None where the object is large, the mask is empty, or no crop is large enough for the
-        object and smaller than the image.
+        The crop, or None. None means that the object is large, that the mask is empty, or that no
+        crop is both large enough for the object and smaller than the image.
     """
     box = _extent(prediction.mask, prompt)
     height, width = prediction.mask.shape
@@ -135,9 +142,10 @@ def crop_for(prediction: MaskPrediction, prompt: Prompt, tokens: int) -> Crop | 
 
 
 def _extent(mask: Mask, prompt: Prompt) -> Box | None:
-    """The box of an object, (x0, y0, x1, y1) in pixels; None where the mask is empty.
+    """The box around an object, (x0, y0, x1, y1) in pixels, or None where the mask is empty.
 
-    The box that was drawn, or else the box around the mask's main parts and the positive clicks.
+    If the annotator drew a box, it is that box. Otherwise it is the box around the positive clicks
+    and the main parts of the mask.
     """
     labels = prompt.point_labels
     wanted = prompt.point_coords[np.isin(labels, (FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT))]
@@ -148,7 +156,7 @@ def _extent(mask: Mask, prompt: Prompt) -> Box | None:
         if not outer[2]:
             return None
         left, top, width, height = outer
-        # The extent of a large object needs no more pixels than these.
+        # A smaller copy is exact enough to tell a small object from a large one.
         step = -(-max(width, height) // _EXTENT_SIDE)
         part = np.ascontiguousarray(mask[top : top + height : step, left : left + width : step])
         coords = ((prompt.point_coords - (left, top)) / step).astype(np.float32)
@@ -162,7 +170,7 @@ def _extent(mask: Mask, prompt: Prompt) -> Box | None:
 
 
 def _placed(centre: float, side: int, length: int) -> tuple[int, int]:
-    """Begin and length, along one axis, of the crop whose middle is nearest to ``centre``."""
+    """Along one axis: begin and length of the crop whose middle is nearest to ``centre``."""
     if side >= length:
         return 0, length
     step = side / _STEPS

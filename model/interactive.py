@@ -1,13 +1,16 @@
-"""The masks that an annotator expects: what is done around the network's answers.
+"""Turns the network's answers into the masks that an annotator expects.
 
-Three things. Clicks on one object were made one after the other, each to correct the mask that was
-shown before: they are replayed in their order, and the low-res mask of the clicks so far goes into
-the network with the next click, as Segment Anything was trained to use it (Kirillov et al., ICCV
-2023, appendix A). A small object is predicted again in a crop of the image, see
-:mod:`model.crops`. And each mask is cleaned up, see :mod:`model.cleanup`. ``training/README.md``
-has the worth of each rule.
+Three rules are added to the network:
 
-There is no state: all that a call needs is in its arguments.
+- Replay. An annotator places clicks one after the other, and each click corrects the mask that was
+  shown before. So the clicks are replayed in their order. The low-res mask of the earlier clicks
+  goes into the network with the next click. Segment Anything was trained in this way (Kirillov et
+  al., ICCV 2023, appendix A).
+- Crop refinement. A small object is predicted again in a crop of the image, see
+  :mod:`model.crops`.
+- Clean-up. Each mask is brought in line with its clicks, see :mod:`model.cleanup`.
+
+``training/README.md`` has measurements of each rule. The functions keep nothing between calls.
 """
 
 from __future__ import annotations
@@ -25,18 +28,18 @@ from model.predictor import Predictor
 from model.transforms import LOW_RES_STRIDE, TOKEN_STRIDE
 from model.types import FOREGROUND, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
 
-# A part or a hole of a few cells of the low-res mask is noise of the network.
+# A part or a hole of a few cells of the low-res mask is noise. Cells of the low-res mask.
 _NOISE_CELLS = 16
 
-# Gives the embedding of a crop; None where the crop is not available.
+# Returns the embedding of a crop, or None where the crop is not available.
 EmbedCrop = Callable[[Crop], ImageEmbedding | None]
 
 
 class MaskInputs(Protocol):
-    """Remembers the low-res masks of earlier answers, which saves their replay."""
+    """Remembers the low-res masks of earlier answers, so that they are not computed again."""
 
     def recall(self, embedding: ImageEmbedding, prompt: Prompt) -> Prompt:
-        """The prompt with the low-res mask of all but its last click, where that is known."""
+        """The prompt, with the low-res mask of all clicks but the last where it is known."""
 
     def keep(
         self,
@@ -44,7 +47,7 @@ class MaskInputs(Protocol):
         prompts: Sequence[Prompt],
         predictions: Sequence[MaskPrediction],
     ) -> None:
-        """Remember the answers to prompts."""
+        """Remember the answers to prompts of one image."""
 
 
 def segment(
@@ -62,14 +65,14 @@ def segment(
     Args:
         predictor: the loaded model.
         embedding: the embedding of the whole image, made by this predictor.
-        prompts: one for each object, in pixels of the image. A prompt with a ``mask_input``, the
-            low-res mask that was answered to its earlier clicks, needs no replay.
-        embed_crop: embeds a crop of the image; None for no crop refinement.
-        mask_inputs: earlier answers; they change the time that a call takes and nothing else.
+        prompts: one for each object, in pixels of the image. A ``mask_input`` is the low-res mask
+            of the earlier clicks: a prompt that has a ``mask_input`` is not replayed.
+        embed_crop: embeds a crop of the image. None switches crop refinement off.
+        mask_inputs: earlier answers. They make a call faster and do not change its result.
 
     Returns:
-        The mask of each prompt and its expected IoU, in the order of the prompts. The
-        ``low_res_mask`` is always that of the whole image.
+        One prediction for each prompt, in the order of the prompts. The ``low_res_mask`` is that
+        of the whole image, also where the mask comes from a crop.
     """
     predictions = _segment_view(predictor, embedding, prompts, mask_inputs)
     if embed_crop is None:
@@ -104,7 +107,7 @@ def _segment_view(
     prompts: Sequence[Prompt],
     mask_inputs: MaskInputs | None,
 ) -> list[MaskPrediction]:
-    """Masks in one view: the whole image or a crop of it."""
+    """The masks in one view. A view is the whole image or a crop."""
     if mask_inputs is not None:
         known = [mask_inputs.recall(embedding, prompt) for prompt in prompts]
     else:
@@ -123,7 +126,7 @@ def _segment_view(
 def _replay(
     predictor: Predictor, embedding: ImageEmbedding, prompts: Sequence[Prompt]
 ) -> list[Prompt]:
-    """Each prompt with the low-res mask that was answered before its last click."""
+    """Each prompt, with the low-res mask of all clicks but the last."""
     answers: dict[int, LowResPrediction] = {}
     for count in range(max((len(prompt.clicks) for prompt in prompts), default=0)):
         earlier = {
@@ -141,10 +144,9 @@ def _with_mask_input(prompt: Prompt, answer: LowResPrediction | None) -> Prompt:
 
 
 def _is_replayed(prompt: Prompt, count: int) -> bool:
-    """Whether the first ``count`` clicks of a prompt had an answer before the others came.
+    """Whether the annotator saw a mask after the first ``count`` clicks of a prompt.
 
-    A box has an answer without any click. Negative clicks alone have none: they point out no
-    object.
+    A box gets a mask without any click. Negative clicks alone get no mask: they show no object.
     """
     return (
         len(prompt.clicks) > count
@@ -156,10 +158,10 @@ def _is_replayed(prompt: Prompt, count: int) -> bool:
 def _clean(
     embedding: ImageEmbedding, answer: LowResPrediction, prompt: Prompt, image_size: int
 ) -> MaskPrediction:
-    """Upsample and clean up a mask.
+    """Upsample a mask and clean it up.
 
-    Parts and holes are found in the input frame: the frame shows all of them, and the original
-    image may have ten times as many pixels.
+    Parts and holes are found in the input frame. It shows all of them, and the original image may
+    have ten times as many pixels.
     """
     original_size = embedding.original_size
     frame = transforms.upsample_to_frame(answer.low_res_mask, original_size, image_size)
@@ -172,6 +174,6 @@ def _clean(
     )
     np.negative(frame, out=frame, where=cleaned != positive)
     mask = transforms.upsample_to_original(frame, original_size)
-    if positive.any():  # where the network sees nothing, a click alone is no object
+    if positive.any():  # a click does not make an object where the network sees none
         enforce_clicks(mask, prompt)
     return MaskPrediction(mask, answer.low_res_mask, answer.iou_prediction)

@@ -1,4 +1,4 @@
-"""The predictor: images to embeddings, embeddings and prompts to masks. Holds no image."""
+"""Runs the network: an image to its embedding, an embedding and prompts to masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from model.weights import DEFAULT_MODEL_DIR, Checkpoint, identify
 
 
 class Predictor:
-    """Stateless: every call takes all it needs, so threads and images may share one predictor."""
+    """Embeds images and predicts masks. Threads may share a predictor.
+
+    A predictor keeps nothing between calls: there is no current image.
+
+    Args:
+        engine: runs the network.
+        checkpoint: which weights the engine has loaded.
+    """
 
     def __init__(self, engine: Engine, checkpoint: Checkpoint) -> None:
         self.engine = engine
@@ -25,7 +32,10 @@ class Predictor:
         """Run the image encoder.
 
         Args:
-            image: H x W x 3 uint8 RGB, any size from 1 x 1.
+            image: H x W x 3 uint8 RGB, of any size from 1 x 1 on.
+
+        Returns:
+            The embedding, with features of the engine's type, float32.
 
         Raises:
             ValueError: the array has another shape or type.
@@ -39,7 +49,7 @@ class Predictor:
         """Predict the mask of one object.
 
         Args:
-            embedding: made by this predictor.
+            embedding: the embedding of the image, made by this predictor.
             prompt: in pixels of the original image.
         """
         (answer,) = self.predict_low_res(embedding, [prompt])
@@ -48,14 +58,14 @@ class Predictor:
     def predict_low_res(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
     ) -> list[LowResPrediction]:
-        """Predict the masks of objects, and leave them at the size of the network's answer.
+        """Predict the masks of objects at the size of the network's answer, S/4 x S/4.
 
-        An ambiguous prompt (one positive click) gets the best of three masks by predicted IoU,
-        any other prompt the single mask, as SAM was trained. Prompts with the same number of
-        points pass through the network together.
+        An ambiguous prompt (one positive click) gets the mask with the highest predicted IoU of
+        three. Any other prompt gets the single mask. SAM was trained in this way. Prompts with the
+        same number of points pass through the network together.
 
         Args:
-            embedding: made by this predictor.
+            embedding: the embedding of the image, made by this predictor.
             prompts: one for each object, in pixels of the original image.
 
         Returns:
@@ -76,11 +86,13 @@ class Predictor:
     def predict_masks(
         self, embedding: ImageEmbedding, prompt: Prompt, *, multimask_output: bool
     ) -> list[MaskPrediction]:
-        """Predict all masks that the network offers for one object.
+        """Predict every mask that the network has for one object.
 
         Args:
+            embedding: the embedding of the image, made by this predictor.
+            prompt: in pixels of the original image.
             multimask_output: True for the three answers to an ambiguous prompt, in the
-                network's order; False for the single mask.
+                network's order. False for the single mask.
         """
         low_res_masks, iou_predictions = self._decode(embedding, [prompt])
         chosen = slice(1, None) if multimask_output else slice(0, 1)
@@ -94,14 +106,14 @@ class Predictor:
     def _decode(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Low-res masks, B x 4 x S/4 x S/4, and IoU, B x 4, of prompts that are alike."""
+        """Low-res masks, B x 4 x S/4 x S/4, and IoU, B x 4, of prompts that fit into one array."""
         coords = transforms.points_to_input_frame(
             np.stack([prompt.point_coords for prompt in prompts]),
             embedding.original_size,
             self.engine.image_size,
         )
         labels = np.stack([prompt.point_labels for prompt in prompts])
-        if not prompts[0].has_box:  # SAM was trained with a padding point in the place of a box
+        if not prompts[0].has_box:  # SAM was trained with a padding point where there is no box
             coords = np.pad(coords, [(0, 0), (0, 1), (0, 0)])
             labels = np.pad(labels, [(0, 0), (0, 1)], constant_values=PADDING)
         masks = [prompt.mask_input for prompt in prompts if prompt.mask_input is not None]
@@ -117,9 +129,9 @@ class Predictor:
 
 
 def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:
-    """The indices of prompts, those together that fit into one array.
+    """Groups of indices: the prompts of a group fit into one array.
 
-    Shorter prompts are not padded to the length of others: a padding point changes the mask.
+    Short prompts are not padded to the length of longer prompts: a padding point changes the mask.
     """
     groups: dict[tuple[int, bool, bool], list[int]] = {}
     for index, prompt in enumerate(prompts):
@@ -137,8 +149,8 @@ def load_predictor(
     """Load a checkpoint file.
 
     Args:
-        checkpoint: the published ``mobile_sam.pt``, one trained from it in the same format, or
-            a file of this project's training. ``model.weights.find`` names one.
+        checkpoint: the published ``mobile_sam.pt``, a file of the same format that was trained
+            from it, or a file of this project's training. ``model.weights.find`` finds a file.
         engine: ``auto``, ``openvino`` or ``torch``; see :func:`model.engines.load_engine`.
         precision: of the encoder: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         model_dir: a folder for what the self-check of OpenVINO computes of the checkpoint once,
@@ -146,7 +158,8 @@ def load_predictor(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint, or engine or precision are unknown or not available.
+        ValueError: the file is no checkpoint, or this machine does not have the engine or the
+            precision, or their names are unknown.
     """
     identified = identify(Path(checkpoint))
     return Predictor(load_engine(identified, engine, precision, model_dir), identified)

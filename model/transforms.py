@@ -1,8 +1,8 @@
-"""Between the original image and the input frame: the only place that knows its size.
+"""Converts between the original image and the input frame.
 
-The image is scaled so that its longest side is ``image_size`` (S, 1024 for MobileSAM) and stands
-at the top left of an S x S square. As SAM's ResizeLongestSide and postprocess_masks do
-(segment_anything/utils/transforms.py and modeling/sam.py, Apache-2.0).
+The image is scaled so that its longest side is ``image_size`` (S, 1024 for MobileSAM). The scaled
+image lies at the top left of an S x S square. The rules are those of SAM's ResizeLongestSide and
+postprocess_masks (segment_anything/utils/transforms.py and modeling/sam.py, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-# Pixels of the input frame along the side of a token of the embedding, and of a low-res cell.
+# Pixels of the input frame along the side of one token, and along the side of one low-res cell.
 TOKEN_STRIDE = 16
 LOW_RES_STRIDE = 4
 
 
 def input_size(original_size: tuple[int, int], image_size: int) -> tuple[int, int]:
-    """(H, W) of an image of ``original_size`` (H, W) in the input frame, at least 1 x 1."""
+    """The size (H, W) that an image of ``original_size`` (H, W) has in the input frame, pixels.
+
+    The longest side is ``image_size``. The other side is rounded and is at least 1.
+    """
     scale = image_size / max(original_size)
     height, width = (max(1, int(side * scale + 0.5)) for side in original_size)
     return height, width
@@ -35,7 +38,7 @@ def resize_image(image: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[n
         image_size: S.
 
     Returns:
-        h x w x 3 uint8 RGB, its longest side S; antialiased bilinear.
+        h x w x 3 uint8 RGB, its longest side S. The filter is Pillow's antialiased bilinear.
     """
     height, width = input_size((image.shape[0], image.shape[1]), image_size)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
@@ -55,7 +58,7 @@ def points_to_input_frame(
 def upsample_to_frame(
     low_res_mask: npt.NDArray[np.float32], original_size: tuple[int, int], image_size: int
 ) -> npt.NDArray[np.float32]:
-    """The first of SAM's two bilinear steps from a low-resolution mask to the original image.
+    """Upsample a low-res mask to the input frame: the first of SAM's two bilinear steps.
 
     Args:
         low_res_mask: S/4 x S/4 logits over the padded input frame.
@@ -75,9 +78,10 @@ def upsample_to_frame(
 def upsample_to_original(
     frame: npt.NDArray[np.float32], original_size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
-    """The second step, only around what is positive: large images hold small objects.
+    """Upsample a mask to the original image: the second of SAM's two bilinear steps.
 
-    Nothing else can become positive.
+    Only the surroundings of positive pixels are upsampled, because no other pixel can become
+    positive. This is faster: a large image often shows a small object.
 
     Args:
         frame: h x w logits, the input frame without the padding.
@@ -105,19 +109,20 @@ def upsample_to_original(
 def _cut(
     positive: npt.NDArray[np.bool_], axis: int, original_size: tuple[int, int]
 ) -> tuple[slice, slice]:
-    """Where rows (axis 0) or columns (1) can be cut out around the positive without moving any.
+    """The rows (axis 0) or columns (axis 1) that hold all positive pixels.
 
-    That is where a border between pixels of the frame is one in the original too: at every 32nd
-    of 768 for 3000. Sides without a common divisor are not cut.
+    A cut must not shift the pixels. So the frame is cut only where a border between two of its
+    pixels is also a border between two pixels of the original. For sides of 768 and 3000 that is
+    every 32nd pixel of the frame. Sides without a common divisor are not cut.
 
     Returns:
-        The slice of the frame, and the same of the original.
+        The slice of the frame, and the same part of the original.
     """
     side, original_side = positive.shape[axis], original_size[axis]
     steps = math.gcd(side, original_side)
     step, original_step = side // steps, original_side // steps
     indices = np.flatnonzero(positive.any(axis=1 - axis))
-    # One more on either side: a pixel reaches half of one beyond its border.
+    # One pixel more on either side: bilinear weights reach half a pixel beyond the border.
     first = max(0, int(indices[0]) - 1) // step
     last = min(steps, (int(indices[-1]) + 1) // step + 1)
     return slice(step * first, step * last), slice(original_step * first, original_step * last)

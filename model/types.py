@@ -1,14 +1,16 @@
-"""The values that pass between the rooms, and the coordinate frames they live in.
+"""The values that pass between the packages, and their coordinate frames.
 
-| frame          | unit and order                | who converts                      |
-|----------------|-------------------------------|-----------------------------------|
-| Label Studio   | percent of the image, x and y | ``backend/regions/prompts.py``            |
-| original image | pixels; points (x, y),        | the frame of every value below    |
-|                | sizes (H, W)                  |                                   |
-| input frame    | pixels of the S x S square    | ``model/transforms.py``           |
-|                | that the network sees         |                                   |
-| token grid     | S/16 x S/16, embeddings       | the network                       |
-| low-res masks  | S/4 x S/4, logits             | ``model/transforms.py``           |
+| frame          | unit and order                | who converts                       |
+|----------------|-------------------------------|------------------------------------|
+| Label Studio   | percent of the image, x and y | ``backend/regions/prompts.py``     |
+| original image | pixels; points (x, y),        | the frame of every value below     |
+|                | sizes (H, W)                  |                                    |
+| input frame    | pixels of the S x S square    | ``model/transforms.py``            |
+|                | that the network sees         |                                    |
+| token grid     | S/16 x S/16, embeddings       | the network                        |
+| low-res masks  | S/4 x S/4, logits             | ``model/transforms.py``            |
+
+S is the engine's ``image_size``: 1024 for the published checkpoint.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ PADDING = -1
 
 @dataclass(frozen=True, eq=False)
 class ImageEmbedding:
-    """What the image encoder makes of one image. Each is equal to itself alone.
+    """The image encoder's output for one image.
+
+    Two embeddings with the same numbers are not equal: an embedding is equal to itself only.
 
     Attributes:
-        features: 1 x C x S/16 x S/16.
+        features: 1 x C x S/16 x S/16. C is 256 for the published checkpoint.
         original_size: (H, W) of the image, pixels.
     """
 
@@ -41,17 +45,17 @@ class ImageEmbedding:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Where one object is: points, a box, both; perhaps an earlier mask of it.
+    """Where one object is: points, a box, or both. An earlier mask of the object may be added.
 
     Attributes:
         point_coords: N x 2, (x, y) in pixels of the original image.
-        point_labels: N, 1 foreground, 0 background, 2 box top-left, 3 box bottom-right,
+        point_labels: N int64: 1 foreground, 0 background, 2 box top-left, 3 box bottom-right,
             -1 padding.
         mask_input: S/4 x S/4 logits, the ``low_res_mask`` of an earlier prediction, or None.
 
     Raises:
-        ValueError: no points, shapes that do not match, an unknown label, a coordinate that is
-            not finite, or half a box.
+        ValueError: there is no point, the shapes do not match, a label is unknown, a coordinate
+            is not finite, or the box has one corner only.
     """
 
     point_coords: npt.NDArray[np.float32]
@@ -108,10 +112,10 @@ class Prompt:
         return cls.from_points([], box=box)
 
     def first(self, count: int) -> Prompt:
-        """The same prompt as it was after ``count`` clicks; a box was there before them.
+        """The prompt as it was after its first ``count`` clicks. A box comes before all clicks.
 
         Raises:
-            ValueError: nothing is left.
+            ValueError: no point is left.
         """
         kept = ~self._is_click
         kept[np.flatnonzero(self._is_click)[:count]] = True
@@ -119,7 +123,7 @@ class Prompt:
 
     @property
     def clicks(self) -> npt.NDArray[np.int64]:
-        """The labels of the clicks, 1 or 0, in their order; corners and padding are none."""
+        """The labels of the clicks, 1 or 0, in their order, without box corners and padding."""
         return self.point_labels[self._is_click]
 
     @property
@@ -133,18 +137,18 @@ class Prompt:
 
     @property
     def is_ambiguous(self) -> bool:
-        """One positive click and nothing else may mean the whole, a part or a part of that."""
+        """Whether the prompt is one positive click: it may mean an object, a part or a subpart."""
         real = self.point_labels[self.point_labels != PADDING]
         return real.tolist() == [FOREGROUND] and self.mask_input is None
 
 
 @dataclass(frozen=True)
 class LowResPrediction:
-    """The network's answer for one object, before upsampling.
+    """The network's answer for one object, before its mask is upsampled.
 
     Attributes:
         low_res_mask: S/4 x S/4 logits in the input frame; positive on the object.
-        iou_prediction: the IoU with the true mask that the network expects, about 0 to 1.
+        iou_prediction: the network's estimate of the IoU with the true mask, about 0 to 1.
     """
 
     low_res_mask: npt.NDArray[np.float32]
@@ -153,12 +157,12 @@ class LowResPrediction:
 
 @dataclass(frozen=True)
 class MaskPrediction:
-    """One mask of one object.
+    """The mask of one object.
 
     Attributes:
         mask: H x W, True on the object, at the size of the original image.
         low_res_mask: S/4 x S/4 logits in the input frame; positive on the object.
-        iou_prediction: the IoU with the true mask that the network expects, about 0 to 1.
+        iou_prediction: the network's estimate of the IoU with the true mask, about 0 to 1.
     """
 
     mask: npt.NDArray[np.bool_]

@@ -1,1 +1,1 @@
-"""Image embeddings: made once, kept in tiers, turned into masks."""
+"""Image embeddings: each is computed once, kept in tiers, and used for masks."""

@@ -1,4 +1,4 @@
-"""Whether a tier works, said once and not at every request."""
+"""Logs when a tier stops working and when it works again, once each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ logger = logging.getLogger(__name__)
 
 
 class Health:
-    """Says once that a tier has failed, and once that it works again.
+    """The state of a tier. The log gets a line when the state changes, not at every request.
 
     Args:
-        tier: the tier's name, for /metrics.
-        what: what the log calls the tier.
+        tier: the name of the tier in /metrics.
+        what: the name of the tier in the log.
     """
 
     def __init__(self, tier: str, what: str) -> None:
@@ -23,14 +23,14 @@ class Health:
         self._is_well = True
 
     def failed(self, error: Exception) -> None:
-        """Count a failure."""
+        """Count a failure, and log the first of a row."""
         metrics.TIER_FAILURES.labels(self._tier).inc()
         if self._is_well:
             self._is_well = False
             logger.error("%s cannot be used, serving goes on without it: %s", self._what, error)
 
     def worked(self) -> None:
-        """Note a success."""
+        """Log that the tier works again, if it had failed."""
         if not self._is_well:
             self._is_well = True
             logger.info("%s works again", self._what)

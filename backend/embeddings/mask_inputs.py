@@ -1,7 +1,7 @@
-"""The low-res masks of the last answers, so that a further click needs one pass of the network.
+"""Keeps the low-res masks of the last answers, so that the next click needs one network pass.
 
-The mask of the clicks so far goes into the network with the next click. Where it is not known, the
-earlier clicks are replayed, and the answer is the same.
+The mask of the earlier clicks goes into the network with the next click. Where that mask is not
+kept, the earlier clicks are replayed. The answer is the same.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from model.types import FOREGROUND, ImageEmbedding, MaskPrediction, Prompt
 
-_MAX_ENTRIES = 128  # objects; a mask of the published architecture takes 256 KiB
+_MAX_ENTRIES = 128  # masks; a mask of the published checkpoint takes 256 KiB
 
-# A dead reference is equal to no other reference, so no mask of a forgotten image is found.
+# A reference to a deleted embedding equals no other reference. So its masks are never found again.
 _Key = tuple[weakref.ref[ImageEmbedding], bytes, bytes]
 
 
@@ -33,7 +33,7 @@ class MaskInputCache:
         self._lock = threading.Lock()
 
     def recall(self, embedding: ImageEmbedding, prompt: Prompt) -> Prompt:
-        """The prompt with the low-res mask of all but its last click, where that is known."""
+        """See :meth:`model.interactive.MaskInputs.recall`."""
         if len(prompt.clicks) + prompt.has_box < 2:
             return prompt
         earlier = prompt.first(len(prompt.clicks) - 1)
@@ -47,9 +47,10 @@ class MaskInputCache:
         prompts: Sequence[Prompt],
         predictions: Sequence[MaskPrediction],
     ) -> None:
-        """Remember the answers to prompts. Negative clicks alone have no answer to replay."""
+        """See :meth:`model.interactive.MaskInputs.keep`."""
         with self._lock:
             for prompt, prediction in zip(prompts, predictions, strict=True):
+                # Negative clicks alone get no mask, so there is none to go on from.
                 if prompt.has_box or FOREGROUND in prompt.clicks:
                     self._low_res_masks[_key(embedding, prompt)] = prediction.low_res_mask
 

@@ -1,4 +1,4 @@
-"""Who goes first when several want the processor: an annotator who has clicked, before all else."""
+"""Decides who encodes first when several wait: an annotator who has clicked goes first."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from enum import IntEnum
 class Priority(IntEnum):
     """How soon an embedding is needed; a smaller number goes first."""
 
-    CLICK = 0  # an annotator waits for the mask
-    OPENED = 1  # an annotator is looking at the image
-    NEXT = 2  # an annotator is a few tasks before the image
-    REST = 3
+    CLICK = 0  # an annotator has clicked and waits for the mask
+    OPENED = 1  # an annotator has opened the task of the image
+    NEXT = 2  # an annotator reaches the image in a few tasks
+    REST = 3  # nobody is near the image
 
 
 class Demand:
-    """The priority of a piece of work, which rises when somebody more urgent waits for it too."""
+    """The priority of a piece of work. It rises when a more urgent caller waits for it too."""
 
     def __init__(self, priority: Priority) -> None:
         self.priority = priority
 
     def join(self, priority: Priority) -> None:
-        """Note that somebody else waits for the same work."""
+        """Note that another caller, of this priority, waits for the same work."""
         self.priority = min(self.priority, priority)
 
 
 class PriorityLock:
-    """A lock that goes to the most urgent of those who wait for it."""
+    """A lock that goes to the most urgent waiting thread."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -38,7 +38,7 @@ class PriorityLock:
 
     @contextmanager
     def hold(self, demand: Demand) -> Iterator[None]:
-        """Wait for the lock and hold it. The priority may rise while this waits."""
+        """Wait for the lock and hold it. The demand's priority may rise during the wait."""
         with self._condition:
             self._waiting.append(demand)
             self._condition.wait_for(lambda: not self._is_held and self._is_first(demand))

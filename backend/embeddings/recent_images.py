@@ -1,4 +1,4 @@
-"""The images that annotators clicked on last, decoded: a small object needs a crop of them."""
+"""Keeps the decoded images of the last clicks. The crop of a small object is cut out of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MAX_BYTES = 64 << 20  # one image of 12 megapixels takes 36 MB
 
 
 class RecentImages:
-    """A few decoded images. Threads may share them.
+    """A few decoded images, 64 MiB at most. Threads may share the object.
 
-    An image that alone is larger than the limit is not kept.
+    An image that is larger than the limit is not kept.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class RecentImages:
         self._lock = threading.Lock()
 
     def get(self, key: str) -> npt.NDArray[np.uint8] | None:
-        """The image, H x W x 3 uint8 RGB, or None."""
+        """The image, H x W x 3 uint8 RGB, or None where it is not kept."""
         with self._lock:
             return self._images.get(key)
 
     def keep(self, key: str, image: npt.NDArray[np.uint8]) -> None:
-        """Keep an image, H x W x 3 uint8 RGB. The least recently used images go first."""
+        """Keep an image, H x W x 3 uint8 RGB. The least recently used images are removed first."""
         if image.nbytes <= _MAX_BYTES:
             with self._lock:
                 self._images[key] = image

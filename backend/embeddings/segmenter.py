@@ -1,4 +1,4 @@
-"""The one process-wide object: a predictor, the images and the embeddings made of them."""
+"""Embeds images and predicts masks. A process has one segmenter."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ class Segmenter:
         self._images = images
         self._recent_images = RecentImages()
         self._mask_inputs = MaskInputCache()
-        # One encode uses every core: two at once would make both annotators wait longer.
+        # An encode uses every core. Two encodes at once would make both annotators wait longer.
         self._encoder_lock = PriorityLock()
 
     @property
     def model_version(self) -> str:
-        """Which weights answer, as Label Studio shows it."""
+        """The name of the weights, as Label Studio shows it."""
         return self._predictor.checkpoint.model_version
 
     @property
     def engine(self) -> str:
-        """What runs the network: engine, device, precision."""
+        """Engine, device and precision that run the network."""
         return self._predictor.engine.description
 
     def measure(self) -> tuple[float, float]:
-        """Seconds that an image and a click take, once everything is warm."""
+        """Measure: seconds for encoding a 1080p image, and seconds for one click on it."""
         image = np.zeros((1080, 1920, 3), dtype=np.uint8)
         begun = time.perf_counter()
         embedding = self._predictor.embed(image)
@@ -72,16 +72,17 @@ class Segmenter:
         reported_size: tuple[int, int] | None = None,
         priority: Priority = Priority.CLICK,
     ) -> ImageEmbedding:
-        """The embedding of an image, from the store or encoded now.
+        """The embedding of an image. It is encoded now if the store does not have it.
 
         Args:
             ref: the image.
-            reported_size: (H, W) of the image that the annotator sees, where Label Studio tells.
-                A kept embedding of another size is of another picture: the image is encoded again.
-            priority: who waits for the embedding.
+            reported_size: (H, W) of the image that the annotator sees, in pixels, or None where
+                the request does not say. If the kept embedding has another size, it is of another
+                picture, and the image is encoded again.
+            priority: how urgent the embedding is.
 
         Raises:
-            ImageError: the image is not available, or has another size than the annotator sees.
+            ImageError: the image is not available, or its size differs from ``reported_size``.
         """
         embedding = self._store.get_or_compute(
             self._key(ref.key),
@@ -106,14 +107,17 @@ class Segmenter:
         *,
         refine: bool = True,
     ) -> list[MaskPrediction]:
-        """The masks of objects in one image, for which an annotator waits.
+        """Predict the masks of objects in one image. An annotator waits for them.
 
         Args:
             ref: the image.
             embedding: the embedding of the image.
             prompts: one for each object, in pixels of the image.
-            refine: whether a small object is predicted again in a crop of the image, which takes
-                another encode.
+            refine: whether a small object is predicted again in a crop of the image. The first
+                prediction in a crop takes another encode.
+
+        Returns:
+            One prediction for each prompt, in the order of the prompts.
         """
         embed_crop = partial(self._embed_crop, ref, embedding.original_size) if refine else None
         return interactive.segment(
@@ -125,17 +129,17 @@ class Segmenter:
         )
 
     def has(self, ref: ImageRef) -> bool:
-        """Whether the embedding of an image is kept beyond this process."""
+        """Whether a tier, which outlives this process, keeps the embedding of an image."""
         return self._store.has(self._key(ref.key))
 
     def forget_task(self, task_id: int) -> None:
-        """Drop the embeddings of a task that was deleted."""
+        """Remove the embeddings of a deleted task."""
         self._store.forget_task(task_id)
 
     def _embed_crop(
         self, ref: ImageRef, original_size: tuple[int, int], crop: Crop
     ) -> ImageEmbedding | None:
-        """The embedding of a crop; None where the image is not available any more."""
+        """The embedding of a crop, or None where the image is no longer available."""
         height, width = original_size
         place = f"{crop.left}-{crop.top}-{crop.width}x{crop.height}-of-{width}x{height}"
         try:
@@ -154,7 +158,7 @@ class Segmenter:
         begun = time.perf_counter()
         image = self._images.load(ref)
         load_s = time.perf_counter() - begun
-        if demand.priority is Priority.CLICK:  # the click may be on a small object
+        if demand.priority is Priority.CLICK:  # the object may be small, which needs a crop
             self._recent_images.keep(ref.key, image)
         embedding = self._encode(image, demand, load_s)
         metrics.ENCODES.inc()
@@ -170,7 +174,7 @@ class Segmenter:
             self._recent_images.keep(ref.key, image)
         load_s = time.perf_counter() - begun
         if image.shape[:2] != original_size:
-            raise ImageError("the image was replaced after it was encoded")
+            raise ImageError("the image was replaced after it had been encoded")
         embedding = self._encode(crop.cut(image), demand, load_s)
         metrics.CROP_ENCODES.inc()
         return embedding
@@ -193,5 +197,5 @@ class Segmenter:
         return embedding
 
     def _key(self, name: str) -> str:
-        """The key in the store: embeddings of different weights never mix."""
+        """The key in the store. It names the weights: those of other weights are not found."""
         return f"{self._predictor.checkpoint.fingerprint[:16]}-{name}"

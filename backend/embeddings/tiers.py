@@ -1,7 +1,7 @@
-"""The protocol of the places that keep embeddings beyond one process.
+"""The protocol of a tier: a place that keeps embeddings for several processes.
 
-A tier never raises: a failure is a miss, is counted, and is said once in the log until the tier
-works again.
+A tier never raises. A failure counts as a miss. It is counted in /metrics, and the log names the
+first failure of a row.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ class Tier(Protocol):
     name: str
 
     def get(self, key: str) -> ImageEmbedding | None:
-        """The embedding of ``key``, or None."""
+        """The embedding of ``key``, or None. A damaged entry is removed and is None."""
 
     def has(self, key: str) -> bool:
-        """Whether ``key`` is kept, without reading it."""
+        """Whether ``key`` is kept. The entry is not read."""
 
     def put(self, key: str, embedding: ImageEmbedding) -> None:
         """Keep an embedding."""
 
     def drop(self, key: str) -> None:
-        """Forget an embedding."""
+        """Remove an embedding."""
 
     def note_task(self, task_id: int, key: str) -> None:
         """Note that a key belongs to a task."""
 
     def forget_task(self, task_id: int) -> list[str]:
-        """The keys noted for a task, which are noted no longer."""
+        """Return the keys that were noted for a task, and remove the note."""
 
     def hold(self, key: str) -> AbstractContextManager[None]:
-        """Keep every other process that shares the tier from computing ``key``."""
+        """Keep every other process that shares the tier from computing ``key`` meanwhile."""

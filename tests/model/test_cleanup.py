@@ -1,4 +1,4 @@
-"""A mask after its clicks: every one honoured, no specks, no pinholes, nothing real lost."""
+"""A cleaned mask agrees with its clicks, has no specks or pinholes, and keeps all real parts."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ AREA_THRESH = 39  # pixels
 
 
 def clean_up(mask: np.ndarray, prompt: Prompt) -> np.ndarray:
-    """Both halves, as the predictor takes them."""
+    """Both steps, in the order that the predictor uses."""
     cleaned = remove_small_regions(mask, prompt, AREA_THRESH)
     enforce_clicks(cleaned, prompt)
     return cleaned
 
 
 def boxes(*corners: tuple[int, int, int, int], size: tuple[int, int] = (300, 400)) -> np.ndarray:
-    """Rectangles (x0, y0, x1, y1), drawn one over the other: the second erases, and so on."""
+    """A mask of rectangles (x0, y0, x1, y1). Where two overlap, the mask is empty."""
     mask = np.zeros(size, dtype=bool)
     for x0, y0, x1, y1 in corners:
         mask[y0:y1, x0:x1] ^= True
@@ -110,7 +110,7 @@ def test_a_box_is_no_click() -> None:
 
 
 def test_a_minus_in_the_object_of_a_box_takes_a_disc_only() -> None:
-    """It would take all of it where it has to be in a part with a plus to be told apart."""
+    """The part that is the object of the box is never removed as a whole."""
     mask = boxes(OBJECT, (300, 50, 340, 90))
     prompt = Prompt.from_points([(150, 150), (320, 70)], [0, 0], (0, 0, 399, 299))
     cleaned = clean_up(mask, prompt)
@@ -131,7 +131,7 @@ def test_the_given_mask_is_left_alone() -> None:
 
 
 def blobs(seed: int, height: int, width: int) -> np.ndarray:
-    """Parts and holes of every size, from single pixels up."""
+    """A mask with parts and holes of every size, from single pixels up."""
     noise = np.random.default_rng(seed).random((height, width))
     smooth = ndimage.gaussian_filter(noise, sigma=1 + seed % 5)
     return (smooth > np.median(smooth)) ^ (noise > 0.99)
@@ -139,7 +139,7 @@ def blobs(seed: int, height: int, width: int) -> np.ndarray:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000))
-def test_only_specks_go_where_no_click_asks_for_more(seed: int) -> None:
+def test_without_further_clicks_only_specks_and_pinholes_change(seed: int) -> None:
     mask = blobs(seed, 120, 160)
     y, x = np.argwhere(mask)[0]
     cleaned = clean_up(mask, Prompt.from_points([(float(x), float(y))]))

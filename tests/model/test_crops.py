@@ -1,4 +1,4 @@
-"""Small objects are refined in a crop, the others are not; no mask moves by it."""
+"""Small objects are refined in a crop, other objects are not. A mask does not move by it."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ def disc(size: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray
 
 
 class TestWhichCrop:
-    def test_a_small_object_lies_well_inside(self) -> None:
+    def test_a_small_object_lies_well_inside_its_crop(self) -> None:
         crop = crop_for(found(square(400, 300, 40)), Prompt.from_points([(420, 320)]), TOKENS)
         assert crop is not None
         assert crop.width == crop.height == 900 // 8
@@ -61,18 +61,18 @@ class TestWhichCrop:
             ),
         ],
     )
-    def test_there_is_none(self, mask: np.ndarray, prompt: Prompt) -> None:
+    def test_no_crop(self, mask: np.ndarray, prompt: Prompt) -> None:
         assert crop_for(found(mask), prompt, TOKENS) is None
 
-    def test_a_box_says_how_large_the_object_is(self) -> None:
+    def test_the_size_of_a_box_counts_as_the_size_of_the_object(self) -> None:
         everything = np.ones(SIZE, bool)
         assert crop_for(found(everything), Prompt.from_box((100, 100, 130, 140)), TOKENS)
 
-    def test_a_speck_far_off_does_not_hide_a_small_object(self) -> None:
+    def test_a_far_speck_does_not_make_a_small_object_large(self) -> None:
         mask = square(400, 300, 40) | square(10, 10, 5)
         assert crop_for(found(mask), Prompt.from_points([(420, 320)]), TOKENS)
 
-    def test_neighbours_share_it(self) -> None:
+    def test_neighbours_share_a_crop(self) -> None:
         crops = {
             crop_for(
                 found(square(400 + shift, 300, 20)),
@@ -85,7 +85,7 @@ class TestWhichCrop:
 
     @settings(max_examples=300, deadline=None, derandomize=True)
     @given(st.data())
-    def test_it_holds_the_object_and_lies_in_the_image(self, data: st.DataObject) -> None:
+    def test_a_crop_holds_the_object_and_lies_in_the_image(self, data: st.DataObject) -> None:
         height, width = size = data.draw(st.tuples(st.integers(1, 700), st.integers(1, 700)))
         x, y = data.draw(st.tuples(st.integers(0, width - 1), st.integers(0, height - 1)))
         side = data.draw(st.integers(1, 80))
@@ -103,7 +103,7 @@ class TestWhichCrop:
 class TestCrop:
     CROP = Crop(100, 50, 64, 32)
 
-    def test_clicks_move_with_it_and_those_beside_it_are_left_out(self) -> None:
+    def test_clicks_are_converted_and_clicks_outside_are_left_out(self) -> None:
         prompt = Prompt.from_points([(110, 60), (300, 60), (100, 81)], [1, 0, 0])
         moved = self.CROP.prompt(prompt)
         assert moved.point_coords.tolist() == [[10, 10], [0, 31]]
@@ -121,7 +121,7 @@ class TestCrop:
             (Crop(136, 68, 64, 32), 31, 63, False),
         ],
     )
-    def test_a_mask_is_cut_where_the_image_goes_on(
+    def test_a_mask_that_reaches_an_inner_edge_touches_it(
         self, crop: Crop, row: int, column: int, expected: bool
     ) -> None:
         mask = np.zeros(crop.size, bool)
@@ -157,7 +157,7 @@ class TestSegment:
 
         return embed
 
-    def test_the_small_ones_are_seen_better(
+    def test_small_objects_get_better_masks(
         self, predictor: Predictor, image: np.ndarray, embed_crop: Callable, embedded: list[Crop]
     ) -> None:
         embedding = predictor.embed(image)
@@ -172,14 +172,14 @@ class TestSegment:
             assert second.mask.shape == SIZE
         assert len(embedded) <= 2
 
-    def test_a_large_one_is_embedded_once(
+    def test_a_large_object_needs_no_crop(
         self, predictor: Predictor, image: np.ndarray, embed_crop: Callable, embedded: list[Crop]
     ) -> None:
         embedding, prompt = predictor.embed(image), Prompt.from_points([(600, 300)])
         interactive.segment(predictor, embedding, [prompt], embed_crop=embed_crop)
         assert not embedded
 
-    def test_without_the_crop_the_first_answer_counts(
+    def test_without_the_crop_the_mask_of_the_whole_image_stays(
         self, predictor: Predictor, image: np.ndarray
     ) -> None:
         embedding, prompt = predictor.embed(image), Prompt.from_box((188, 138, 212, 162))

@@ -1,4 +1,4 @@
-"""What an annotator sees after each click: corrections, no specks, every click in the mask."""
+"""The mask after each click: it is corrected, has no specks, and agrees with every click."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def predictor() -> Predictor:
     return load_predictor(BUILTIN_PATH, precision="fp32")
 
 
-def test_each_click_corrects_the_mask_of_those_before(predictor: Predictor) -> None:
+def test_each_click_corrects_the_mask_of_the_earlier_clicks(predictor: Predictor) -> None:
     image = np.zeros((120, 160, 3), dtype=np.uint8)
     image[30:90, 40:120] = (200, 60, 30)
     embedding = predictor.embed(image)
@@ -49,7 +49,7 @@ def test_a_click_corrects_the_mask_of_the_box_before_it(predictor: Predictor) ->
     np.testing.assert_array_equal(segmented.low_res_mask, expected.low_res_mask)
 
 
-def test_objects_segmented_together_are_as_those_alone(predictor: Predictor) -> None:
+def test_objects_segmented_together_get_the_masks_they_get_alone(predictor: Predictor) -> None:
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
     embedding = predictor.embed(image)
     prompts = [
@@ -66,7 +66,7 @@ def test_objects_segmented_together_are_as_those_alone(predictor: Predictor) -> 
 
 
 class Drawing:
-    """An engine that answers everything with one low-res mask."""
+    """An engine whose every answer is the same low-res mask."""
 
     def __init__(self, low_res_mask: np.ndarray) -> None:
         self.low_res_mask = low_res_mask
@@ -81,7 +81,7 @@ class Drawing:
 
 
 def drawing(low_res_mask: np.ndarray, height: int, width: int) -> Callable[[Prompt], np.ndarray]:
-    """Gives the cleaned mask of an image of that size to a prompt."""
+    """A function from a prompt to the cleaned mask, for an image of this size."""
     predictor = Predictor(Drawing(low_res_mask.astype(np.float32)), None)
     embedding = predictor.embed(np.zeros((height, width, 3), np.uint8))
     return lambda prompt: interactive.segment(predictor, embedding, [prompt])[0].mask
@@ -96,10 +96,10 @@ def drawing(low_res_mask: np.ndarray, height: int, width: int) -> Callable[[Prom
         st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=8
     ),
 )
-def test_every_click_is_honoured(
+def test_the_mask_agrees_with_every_click(
     seed: int, height: int, width: int, clicks: list[tuple[float, float, int]]
 ) -> None:
-    """Of two opposite ones on a pixel the later one; whatever the size of the image."""
+    """For images of any size. Of two opposite clicks on one pixel, the later click counts."""
     segment = drawing(np.random.default_rng(seed).standard_normal((16, 16)), height, width)
     points = [(x * (width - 1), y * (height - 1)) for x, y, _ in clicks]
     signs = [sign for _, _, sign in clicks]
@@ -112,7 +112,7 @@ def test_every_click_is_honoured(
     assert {pixel: int(mask[pixel]) for pixel in last} == last
 
 
-def test_specks_go_whatever_the_size_of_the_image() -> None:
+def test_specks_are_removed_at_any_size_of_the_image() -> None:
     alone = np.full((256, 256), -2.0)
     alone[40:160, 40:160] = 2
     with_speck = alone.copy()
@@ -124,6 +124,6 @@ def test_specks_go_whatever_the_size_of_the_image() -> None:
         assert expected.any()
 
 
-def test_where_the_network_sees_nothing_a_click_is_no_object() -> None:
+def test_a_click_makes_no_object_where_the_network_sees_none() -> None:
     segment = drawing(np.full((16, 16), -1.0), 30, 40)
     assert not segment(Prompt.from_points([(20, 15)])).any()

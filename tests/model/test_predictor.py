@@ -1,4 +1,4 @@
-"""What every caller of the predictor may rely on, with the built-in weights."""
+"""The contract of the predictor, with the built-in weights."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def test_any_size_of_image(predictor: Predictor, size: tuple[int, int]) -> None:
         pytest.param(np.zeros((0, 4, 3), np.uint8), id="empty"),
     ],
 )
-def test_what_is_no_image_is_refused(predictor: Predictor, image: np.ndarray) -> None:
+def test_an_array_that_is_no_image_is_refused(predictor: Predictor, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="image must be H x W x 3 uint8"):
         predictor.embed(image)
 
@@ -46,7 +46,7 @@ def test_what_is_no_image_is_refused(predictor: Predictor, image: np.ndarray) ->
         pytest.param(lambda: Prompt.from_points([(1, 1)], [1, 1]), "N x 2", id="shapes"),
     ],
 )
-def test_what_is_no_prompt_is_refused(make: Callable[[], Prompt], sentence: str) -> None:
+def test_an_impossible_prompt_is_refused(make: Callable[[], Prompt], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
 

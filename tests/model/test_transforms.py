@@ -1,4 +1,4 @@
-"""Between the original image and the input frame."""
+"""Conversions between the original image and the input frame."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from model import transforms
 
 
 def upsample(low_res_mask: np.ndarray, original: tuple[int, int]) -> np.ndarray:
-    """Both steps."""
+    """Both bilinear steps."""
     frame = transforms.upsample_to_frame(low_res_mask, original, 1024)
     return transforms.upsample_to_original(frame, original)
 
@@ -30,8 +30,8 @@ def test_input_size(original: tuple[int, int], expected: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("original", [(427, 640), (640, 427), (1, 5000), (3, 2), (2000, 1000)])
-def test_a_mask_comes_back_where_it_was(original: tuple[int, int]) -> None:
-    """The left half in the low-res mask is the left half of the original, padding left out."""
+def test_a_mask_returns_to_its_place(original: tuple[int, int]) -> None:
+    """The left half of the low-res mask, without padding, is the left half of the original."""
     _, width = transforms.input_size(original, 1024)
     low_res_mask = np.where(np.arange(256) + 0.5 < width / 4 / 2, 10.0, -10.0)
     low_res_mask = np.tile(low_res_mask.astype(np.float32), (256, 1))
@@ -44,7 +44,7 @@ def test_a_mask_comes_back_where_it_was(original: tuple[int, int]) -> None:
     assert not mask[:, -1].any()
 
 
-def test_points_follow_the_image() -> None:
+def test_points_are_scaled_with_the_image() -> None:
     points = np.array([[0, 0], [640, 427], [320, 213.5]], dtype=np.float32)
     found = transforms.points_to_input_frame(points, (427, 640), 1024)
     np.testing.assert_allclose(found, [[0, 0], [1024, 683], [512, 341.5]])
@@ -61,10 +61,8 @@ def test_points_follow_the_image() -> None:
     ],
 )
 @pytest.mark.parametrize("smoothness", [0.3, 4, 20])
-def test_a_mask_is_the_one_of_the_original_two_steps(
-    original: tuple[int, int], smoothness: float
-) -> None:
-    """To the whole frame, without the padding to the original size: bit for bit."""
+def test_cutting_does_not_change_the_mask(original: tuple[int, int], smoothness: float) -> None:
+    """Every bit equals SAM's two steps: upsample to the whole frame, remove padding, upsample."""
     height, width = transforms.input_size(original, 1024)
     noise = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
     everywhere = cv2.GaussianBlur(noise, (0, 0), smoothness)

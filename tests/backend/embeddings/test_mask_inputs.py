@@ -1,4 +1,4 @@
-"""The clicks before are known, and only those."""
+"""The mask of the earlier clicks is found, and no other mask."""
 
 import gc
 import weakref
@@ -28,8 +28,8 @@ def embedding() -> ImageEmbedding:
     return ImageEmbedding(np.zeros((1, 1, 1, 1), np.float32), (120, 160))
 
 
-class TestMemory:
-    def test_the_next_click_finds_the_mask_of_those_before(self) -> None:
+class TestCache:
+    def test_the_next_click_finds_the_mask_of_the_earlier_clicks(self) -> None:
         cache, one = MaskInputCache(), embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         assert cache.recall(one, clicks(3)).mask_input is LOW_RES
@@ -46,7 +46,7 @@ class TestMemory:
             pytest.param(Prompt.from_box((0, 0, 9, 9)), id="a box alone"),
         ],
     )
-    def test_others_do_not(self, other: Prompt) -> None:
+    def test_another_prompt_finds_nothing(self, other: Prompt) -> None:
         cache, one = MaskInputCache(), embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         assert cache.recall(one, other) is other
@@ -57,23 +57,23 @@ class TestMemory:
         prompt = Prompt.from_points(POINTS[:1], SIGNS[:1], box)
         assert cache.recall(one, prompt).mask_input is LOW_RES
 
-    def test_another_image_does_not(self) -> None:
+    def test_another_image_finds_nothing(self) -> None:
         cache, one, another = MaskInputCache(), embedding(), embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         assert cache.recall(another, clicks(3)).mask_input is None
 
-    def test_images_that_are_forgotten_are_not_kept_alive(self) -> None:
+    def test_a_deleted_embedding_is_not_kept_alive(self) -> None:
         cache, one = MaskInputCache(), embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         alive = weakref.ref(one)
         del one
         gc.collect()
         assert alive() is None
-        # some of these come to lie where it was
+        # some of these get the memory address of the deleted embedding
         others = [embedding() for _ in range(1000)]
         assert all(cache.recall(other, clicks(3)).mask_input is None for other in others)
 
-    def test_the_oldest_go(self) -> None:
+    def test_the_oldest_masks_are_removed(self) -> None:
         cache, images = MaskInputCache(), [embedding() for _ in range(129)]
         for one in images:
             cache.keep(one, [clicks(2)], [ANSWER])
@@ -82,7 +82,7 @@ class TestMemory:
 
 
 class CountedEngine:
-    """Counts the passes through the network."""
+    """An engine that counts the passes through the network."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -98,7 +98,7 @@ class CountedEngine:
 
 
 class Disc(ImageLoader):
-    """One picture: a red disc on grey."""
+    """Loads one picture: a red disc on grey."""
 
     def __init__(self, radius: int) -> None:
         rows, columns = np.ogrid[:600, :900]
@@ -117,7 +117,7 @@ class Disc(ImageLoader):
     ],
 )
 def test_a_further_click_replays_nothing(radius: int, passes: int) -> None:
-    """And a session of clicks is answered as all of its clicks at once."""
+    """A session of clicks gets the mask that all its clicks get at once."""
     loaded = load_predictor(BUILTIN_PATH)
     engine, ref = CountedEngine(loaded.engine), ImageRef("/disc")
     predictor = Predictor(engine, loaded.checkpoint)
@@ -125,14 +125,17 @@ def test_a_further_click_replays_nothing(radius: int, passes: int) -> None:
     def segmenter() -> Segmenter:
         return Segmenter(predictor, EmbeddingStore(64 << 20), Disc(radius))
 
-    points, signs = [(200.0, 150.0), (203.0, 152.0), (200.0, 170.0 + radius)], [1, 1, 0]
+    x, y = 200.0, 150.0
+    box = (x - radius, y - radius, x + radius, y + radius)  # decides which crop is used
+    points, signs = [(x, y), (x + 3, y + 2), (x, y + 0.9 * radius)], [1, 1, 0]
     session = segmenter()
     embedding = session.embed(ref)
     for count in (1, 2, 3):
         engine.passes = 0
-        prompt = Prompt.from_points(points[:count], signs[:count])
+        prompt = Prompt.from_points(points[:count], signs[:count], box)
         (step,) = session.segment(ref, embedding, [prompt])
-        assert engine.passes == passes
+        # The first click comes with its box, which is replayed.
+        assert engine.passes == (2 * passes if count == 1 else passes)
     other = segmenter()
     (whole,) = other.segment(ref, other.embed(ref), [prompt])
     np.testing.assert_allclose(step.low_res_mask, whole.low_res_mask, atol=1e-4)

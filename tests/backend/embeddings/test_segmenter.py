@@ -1,4 +1,4 @@
-"""Never a mask for another picture, and no image fetched or encoded twice."""
+"""A mask is never of another picture, and no image is fetched or encoded twice."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def predictor() -> Predictor:
 
 
 class Images(ImageLoader):
-    """A small red disc on grey; the size can change; counts how often the image is loaded."""
+    """Loads a small red disc on grey. The size can change. Counts the loads."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
@@ -55,9 +55,7 @@ def test_an_image_is_loaded_and_encoded_once(segmenter: Segmenter, images: Image
     assert images.loads == 1
 
 
-def test_an_image_replaced_under_its_url_is_encoded_again(
-    segmenter: Segmenter, images: Images
-) -> None:
+def test_an_image_that_was_replaced_is_encoded_again(segmenter: Segmenter, images: Images) -> None:
     segmenter.embed(IMAGE, reported_size=(600, 900))
     images.size = (300, 400)
     assert segmenter.embed(IMAGE, reported_size=(300, 400)).original_size == (300, 400)
@@ -86,7 +84,7 @@ def test_a_first_click_on_a_small_object_loads_the_image_once(
     assert images.loads == 1
 
 
-def test_an_image_that_nobody_has_clicked_is_loaded_once_for_all_of_its_crops(
+def test_a_prefetched_image_is_loaded_once_more_for_all_of_its_crops(
     segmenter: Segmenter, images: Images
 ) -> None:
     embedding = segmenter.embed(IMAGE, priority=Priority.NEXT)
@@ -108,5 +106,5 @@ def test_the_most_urgent_goes_first() -> None:
             pool.submit(work, name)
         while len(lock._waiting) < len(demands):
             time.sleep(0.001)
-        demands["rest"].join(Priority.CLICK)  # an annotator clicks on the image meanwhile
+        demands["rest"].join(Priority.CLICK)  # an annotator clicks on that image now
     assert order == ["rest", "next"]
