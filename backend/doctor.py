@@ -256,7 +256,7 @@ class Doctor:
         config = LabelingConfig.parse(project["label_config"])
         if not config.image_variables:
             raise _Skip("the labeling config has no image")
-        ref = config.image_ref(task, next(iter(config.image_variables)))
+        ref = next(config.image_refs(task))
         begun = time.perf_counter()
         service.images.load(ref)
         fetched = time.perf_counter()

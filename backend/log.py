@@ -32,6 +32,8 @@ def configure(level: str) -> None:
         handler.setFormatter(OneLine())
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per request, with queries
+    # label-studio-ml reads each config too, and misses every Image tag that has a valueList
+    logging.getLogger("label_studio_tools").setLevel(logging.WARNING)
 
 
 class OneLine(logging.Formatter):

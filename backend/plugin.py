@@ -19,7 +19,8 @@ from backend.images.errors import ImageError
 from backend.images.image_ref import ImageRef
 from backend.regions import prompts, rendering
 from backend.regions.errors import UnanswerableRequestError
-from backend.regions.labeling_config import TAGLESS_OUTPUT, LabelingConfig, Output
+from backend.regions.labeling_config import LabelingConfig
+from backend.regions.outputs import TAGLESS_OUTPUT, Output
 from backend.regions.prompts import Interaction
 from backend.service import Service
 from backend.settings import Settings
@@ -113,10 +114,11 @@ def _predict_regions(
     segmenter: Segmenter, task: Mapping[str, Any], result: Sequence[Any], config: LabelingConfig
 ) -> list[dict[str, Any]]:
     """From what the annotator did to the regions that Label Studio draws."""
+    config = config.for_task(task)
     interactions = prompts.parse(result, config)
     # before the images: none is fetched for an answer that cannot be given
     outputs = [
-        TAGLESS_OUTPUT if one.is_tagless else config.output_for(one.to_name, one.label)
+        TAGLESS_OUTPUT if one.is_tagless else config.output_for(one.to_name, one.labels)
         for one in interactions
     ]
     predictions = _segment(segmenter, task, interactions, outputs, config)

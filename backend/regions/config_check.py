@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from backend.regions.labeling_config import Control, LabelingConfig
+from backend.regions.controls import Control
+from backend.regions.labeling_config import LabelingConfig
 
 _PROMPTS = ("keypoint", "rectangle")
 _MASKS = ("brush", "bitmask", "polygon", "ellipse")
@@ -65,20 +66,17 @@ def _missing_labels(
     labelled = [output for output in outputs if output.has_labels]
     if not labelled or len(labelled) < len(outputs):
         return  # a Brush or the like takes every label
-    if any(output.has_dynamic_labels for output in labelled):
-        return
-    carried = frozenset().union(*(output.labels for output in labelled))
     for prompt in prompts:
         given = [prompt] if prompt.has_labels else [one for one in controls if one.type == "Labels"]
-        clickable = frozenset().union(*(one.labels for one in given))
-        missing = sorted(clickable - carried)
+        clickable = {label for one in given for label in one.labels}
+        missing = {label.value for label in clickable if not any(o.find(label) for o in labelled)}
         if missing:
-            names = ", ".join(f'"{label}"' for label in missing)
+            names = ", ".join(f'"{name}"' for name in sorted(missing))
             yield f"add to {_tag(labelled[0])} what {_tag(given[0])} has: {names}"
         if not given:
             yield (
-                f"{_tag(prompt)} has no labels and {_tag(labelled[0])} needs one: make it"
-                f" {prompt.type}Labels"
+                f"{_tag(prompt)} has no labels and {_tag(labelled[0])} needs a label: add <Labels>"
+                f" with the same labels, or make it {prompt.type}Labels"
             )
 
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from backend.regions.labeling_config import Control, LabelingConfig
+from backend.regions.controls import Control
+from backend.regions.labeling_config import LabelingConfig
 
 COCO = "COCO"
 YOLO = "YOLO"

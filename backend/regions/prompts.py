@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from backend.regions.controls import Label
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig, whole_number
 from model.types import BACKGROUND, FOREGROUND, Prompt
@@ -32,7 +33,7 @@ class Interaction:
 
     Attributes:
         to_name: the image tag it was done on.
-        label: the label it was done with; None where the control has none.
+        labels: the labels that were chosen, most often one; none where the tool has none.
         reported_size: (H, W) of the image in the editor, pixels; None where the editor does not
             tell.
         points: (x, y) in percent of the image, with 1 for on the object and 0 for not on it.
@@ -44,7 +45,7 @@ class Interaction:
     """
 
     to_name: str
-    label: str | None = None
+    labels: tuple[Label, ...] = ()
     reported_size: tuple[int, int] | None = None
     points: tuple[tuple[float, float, int], ...] = ()
     rectangle: Percents | None = None
@@ -76,14 +77,14 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
     """
     if is_tagless(result):
         return [_parse_tagless(result, config)]
-    clicks: dict[tuple[str, int | None, str | None], Interaction] = {}
+    clicks: dict[tuple[str, int | None, tuple[Label, ...]], Interaction] = {}
     rectangles: list[Interaction] = []
     for items in _prompt_regions(result):
         interaction = _parse_region(items, config)
         if interaction.rectangle is not None:
             rectangles.append(interaction)
             continue
-        key = (interaction.to_name, interaction.item_index, interaction.label)
+        key = (interaction.to_name, interaction.item_index, interaction.labels)
         before = clicks[key].points if key in clicks else ()
         clicks[key] = replace(interaction, points=before + interaction.points)
     for interaction in clicks.values():
@@ -183,7 +184,7 @@ def _parse_region(items: Sequence[Mapping[str, Any]], config: LabelingConfig) ->
         raise MalformedRequestError("every item of context.result must have a to_name")
     interaction = Interaction(
         to_name,
-        _label(items),
+        _labels(items, config),
         (_size(item, "original_height"), _size(item, "original_width")),
         image_rotation=_count(item, "image_rotation") or 0,
         item_index=_count(item, "item_index"),
@@ -217,20 +218,26 @@ def _rectangle(value: Mapping[str, Any]) -> Percents:
     return x, y, width, height, rotation
 
 
-def _label(items: Sequence[Mapping[str, Any]]) -> str | None:
-    """The label of a region: its own, else that of a Labels tag, else that of any other tag."""
+def _labels(items: Sequence[Mapping[str, Any]], config: LabelingConfig) -> tuple[Label, ...]:
+    """The labels of a region: its own, else those of a Labels tag, else those of any other tag."""
     prompt, *others = items
     for item in (prompt, *sorted(others, key=lambda item: item.get("type") != "labels")):
-        kind, value = item.get("type"), item.get("value")
-        if not isinstance(value, dict) or not isinstance(kind, str):
-            continue
-        labels = value.get(kind) if kind.endswith("labels") else None
-        labels = labels or (value.get("labels") if item is prompt else None) or []
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise MalformedRequestError("the labels of a region must be a list of texts")
-        if labels:
-            return str(labels[0])
-    return None
+        kind = item.get("type")
+        names = _names(item, kind) if isinstance(kind, str) and kind.endswith("labels") else []
+        if names:
+            break
+    else:
+        item, names = prompt, _names(prompt, "labels")
+    return tuple(dict.fromkeys(config.label(item.get("from_name"), name) for name in names))
+
+
+def _names(item: Mapping[str, Any], kind: str) -> list[str]:
+    value = item.get("value")
+    names = value.get(kind) if isinstance(value, dict) else None
+    names = [] if names is None else names
+    if not isinstance(names, list) or not all(isinstance(name, str | None) for name in names):
+        raise MalformedRequestError("the labels of a region must be a list of texts")
+    return [name for name in names if name]  # a null is the label that allowEmpty adds
 
 
 def _number(value: Mapping[str, Any], name: str) -> float:

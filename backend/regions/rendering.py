@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from backend.regions import brush_rle, mask_shapes
-from backend.regions.labeling_config import Control, Output
+from backend.regions.controls import Control
+from backend.regions.outputs import Output
 from backend.regions.prompts import Interaction
 from model.cleanup import main_parts
 from model.types import MaskPrediction
@@ -38,13 +39,13 @@ def render(
     for value in _values(prediction.mask, interaction, output):
         region = _region(prediction, interaction, output.control, value)
         if output.control.has_labels:
-            value[output.control.type.lower()] = [interaction.label]
+            value[output.control.type.lower()] = list(output.labels)
         regions.append(region)
         if output.labels_control is not None:
             labels = {
                 "from_name": output.labels_control.name,
                 "type": "labels",
-                "value": {**value, "labels": [interaction.label]},
+                "value": {**value, "labels": list(output.labels)},
             }
             regions.append({**region, **labels})
     return regions

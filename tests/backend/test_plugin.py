@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +49,8 @@ def test_it_serves_under_label_studio_ml(
     assert prediction["model_version"] == "mobile-sam-builtin"
 
 
-def test_importing_the_plugin_leaves_torch_out() -> None:
-    script = "import sys, backend.server, backend.plugin; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("package", ["torch", "label_studio_sdk"])
+def test_importing_the_plugin_leaves_large_packages_out(package: str) -> None:
+    script = f"import sys, backend.server, backend.cli; sys.exit({package!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def test_points_without_labels() -> None:
     config = (EXAMPLES / "keypoints.xml").read_text()
     before, _, rest = config.partition("<KeyPointLabels")
     bare = '<KeyPoint name="point" toName="image"/></View>'
-    assert "make it KeyPointLabels" in " ".join(faults(before + bare))
+    assert "or make it KeyPointLabels" in " ".join(faults(before + bare))
     labels = '<Labels name="l" toName="image"><Label value="Third"/></Labels>'
     assert '<Labels name="l"> has: "Third"' in " ".join(faults(before + labels + bare))
 

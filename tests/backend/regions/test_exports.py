@@ -16,6 +16,7 @@ from label_studio_sdk._extensions.label_studio_tools.core.label_config import pa
 from label_studio_sdk.converter import Converter
 
 from backend.regions import rendering
+from backend.regions.controls import Label
 from backend.regions.exports import BRUSH_TO_COCO, COCO, FORMATS, VOC, YOLO, exports
 from backend.regions.labeling_config import LabelingConfig
 from backend.regions.prompts import Interaction
@@ -163,8 +164,9 @@ def annotated(xml: str) -> Result:
     parsed = LabelingConfig.parse(xml)
     result: Result = []
     for label in ("Object", "Other"):
-        one = Interaction(next(iter(parsed.image_variables)), label, points=((40, 50, 1),))
-        output = parsed.output_for(one.to_name, label)
+        labels = (Label(label),)
+        one = Interaction(next(iter(parsed.image_variables)), labels, points=((40, 50, 1),))
+        output = parsed.output_for(one.to_name, labels)
         result += rendering.render(prediction, one, output)
         if output.control.has_labels and 'name="labels"' in xml:
             value = {**result[-1]["value"], "labels": [label]}

@@ -1,8 +1,9 @@
-"""What a labeling config says, and which tag takes the masks."""
+"""Which images a labeling config has for a task."""
 
 import pytest
 
-from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.regions.controls import Label
+from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
 
 LABELS = '<Label value="Object"/><Label value="Other"/>'
@@ -22,99 +23,6 @@ def config(*tags: str, image: str = '<Image name="image" value="$image"/>') -> L
 KEYPOINTS = 'KeyPointLabels smart="true"'
 
 
-class TestOutput:
-    @pytest.mark.parametrize(
-        ("tags", "expected"),
-        [
-            pytest.param(["BrushLabels", "PolygonLabels"], "brushlabels", id="brush-first"),
-            pytest.param(["PolygonLabels", "BrushLabels"], "brushlabels", id="any-order"),
-            pytest.param(["PolygonLabels", "BitmaskLabels"], "bitmasklabels", id="then-bitmask"),
-            pytest.param(["EllipseLabels", "PolygonLabels"], "polygonlabels", id="then-polygon"),
-            pytest.param(
-                ['RectangleLabels smart="false"', "EllipseLabels"], "ellipselabels", id="ellipse"
-            ),
-            pytest.param(
-                ["RectangleLabels", "EllipseLabels"], "ellipselabels", id="smart-box-prompts"
-            ),
-            pytest.param(["RectangleLabels"], "rectanglelabels", id="nothing-but-a-smart-box"),
-            pytest.param(
-                ["BrushLabels", 'PolygonLabels model_output="true"'], "polygonlabels", id="chosen"
-            ),
-            pytest.param(
-                ["BrushLabels", 'RectangleLabels model_output="true"'],
-                "rectanglelabels",
-                id="smart-box-chosen",
-            ),
-            pytest.param(
-                ['BrushLabels model_output="false"', "PolygonLabels"],
-                "polygonlabels",
-                id="ruled-out",
-            ),
-            pytest.param(["Labels", "Brush"], "brush", id="labels-brush"),
-            pytest.param(["Labels", "Polygon", "Rectangle"], "polygon", id="labels-polygon"),
-            pytest.param(["Labels", "Ellipse", "KeyPoint"], "ellipse", id="labels-ellipse"),
-            pytest.param(["Labels", "Bitmask", "Polygon"], "bitmask", id="labels-bitmask"),
-        ],
-    )
-    def test_one_tag_takes_the_masks(self, tags: list[str], expected: str) -> None:
-        output = config(KEYPOINTS, *tags).output_for("image", "Object")
-        assert output.control.name == expected
-        assert (output.labels_control is not None) == ("Labels" in tags)
-        assert (output.tolerance, output.max_vertices) == (1.0, 500)
-
-    def test_the_tag_that_has_the_label_takes_its_masks(self) -> None:
-        xml = """<View><Image name="image" value="$image"/>
-          <BrushLabels name="stuff" toName="image"><Label value="Sky"/></BrushLabels>
-          <PolygonLabels name="things" toName="image"><Label value="Car"/></PolygonLabels>
-          <RectangleLabels name="box" toName="image"><Label value="Only here"/></RectangleLabels>
-        </View>"""
-        both = LabelingConfig.parse(xml)
-        assert both.output_for("image", "Sky").control.name == "stuff"
-        assert both.output_for("image", "Car").control.name == "things"
-        # the smart rectangle prompts: a mask of it would be a surprise
-        with pytest.raises(
-            UnanswerableRequestError,
-            match='BrushLabels "stuff", PolygonLabels "things" has no label "Only here": add it',
-        ):
-            both.output_for("image", "Only here")
-
-    def test_settings_of_the_tag(self) -> None:
-        tag = 'PolygonLabels model_tolerance="2.5" model_max_vertices="60"'
-        output = config(KEYPOINTS, tag).output_for("image", "Other")
-        assert (output.tolerance, output.max_vertices) == (2.5, 60)
-
-    @pytest.mark.parametrize(
-        ("attribute", "sentence"),
-        [
-            ('model_tolerance="-1"', 'is "-1" .* must be a number from 0 to 100'),
-            ('model_tolerance="one"', 'model_tolerance of PolygonLabels "polygonlabels" is "one"'),
-            ('model_tolerance="nan"', "must be a number"),
-            ('model_max_vertices="3"', "must be a number from 4 to 100000"),
-            ('model_output="yes"', 'must be "true" or "false"'),
-        ],
-    )
-    def test_a_setting_that_cannot_be_used_is_named(self, attribute: str, sentence: str) -> None:
-        with pytest.raises(UnanswerableRequestError, match=sentence):
-            config(KEYPOINTS, f"PolygonLabels {attribute}").output_for("image", "Object")
-
-    def test_a_config_without_an_output_is_named(self) -> None:
-        with pytest.raises(
-            UnanswerableRequestError, match='no tag for the image "image" to put masks'
-        ):
-            config(KEYPOINTS).output_for("image", "Object")
-
-    def test_no_label_is_named(self) -> None:
-        with pytest.raises(UnanswerableRequestError, match="no label was chosen"):
-            config("BrushLabels").output_for("image", None)
-
-    def test_dynamic_labels_take_any_label(self) -> None:
-        tags = LabelingConfig.parse(
-            '<View><Image name="image" value="$image"/>'
-            '<BrushLabels name="brush" toName="image" value="$labels"/></View>'
-        )
-        assert tags.output_for("image", "Whatever").control.name == "brush"
-
-
 class TestImages:
     @pytest.mark.parametrize(
         ("value", "data"),
@@ -124,6 +32,7 @@ class TestImages:
             pytest.param("$photos[1].url", {"photos": [{}, {"url": "/a.png"}]}, id="list-item"),
             pytest.param("$photo.url", {"photo.url": "/a.png"}, id="field-with-a-dot"),
             pytest.param("/$name", {"name": "a.png"}, id="in-a-text"),
+            pytest.param("$pages", {"pages": ["/a.png", "/b.png"]}, id="the-first-of-a-list"),
         ],
     )
     def test_the_image_is_the_one_the_tag_shows(self, value: str, data: dict) -> None:
@@ -131,7 +40,7 @@ class TestImages:
         assert tags.image_ref({"data": data}, "image").url == "/a.png"
 
     @pytest.mark.parametrize(
-        "data", [None, {}, {"image": ""}, {"image": 5}, {"image": ["/a.png"]}, []]
+        "data", [None, {}, {"image": ""}, {"image": 5}, {"image": [5]}, {"image": []}, []]
     )
     def test_a_task_without_the_image_says_so(self, data: object) -> None:
         with pytest.raises(UnanswerableRequestError, match='no image URL under "image"'):
@@ -147,6 +56,15 @@ class TestImages:
         ):
             tags.image_ref(task, "image", 2)
 
+    def test_a_text_is_a_list_of_one(self) -> None:
+        """The editor shows the one image where a task has a text in the place of a list."""
+        tags = config(KEYPOINTS, image='<Image name="image" valueList="$pages"/>')
+        task = {"data": {"pages": "/a.png"}}
+        assert [ref.url for ref in tags.image_refs(task)] == ["/a.png"]
+        assert tags.image_ref(task, "image", 0).url == "/a.png"
+        with pytest.raises(UnanswerableRequestError, match="image 2 of the tag"):
+            tags.image_ref(task, "image", 1)
+
     def test_several_images_in_one_task(self) -> None:
         tags = LabelingConfig.parse(
             """<View>
@@ -159,9 +77,9 @@ class TestImages:
         task = {"data": {"first": "/1.png", "second": "/2.png"}}
         assert list(tags.image_variables) == ["before", "after"]
         assert tags.image_ref(task, "after").url == "/2.png"
-        assert tags.output_for("after", "B").control.name == "polygon"
+        assert tags.output_for("after", [Label("B")]).control.name == "polygon"
         with pytest.raises(UnanswerableRequestError, match='has no label "B"'):
-            tags.output_for("before", "B")
+            tags.output_for("before", [Label("B")])
 
     def test_a_missing_object_tag_moves_no_other(self) -> None:
         tags = LabelingConfig.parse(
@@ -173,7 +91,50 @@ class TestImages:
             tags.image_ref({"data": {"there": "/a.png"}}, "gone")
 
 
-@pytest.mark.parametrize("xml", ["<View>", "text"])
-def test_what_is_no_config_is_malformed(xml: str) -> None:
-    with pytest.raises(MalformedRequestError, match="labeling config"):
-        LabelingConfig.parse(xml)
+PAGES = """<View><Repeater on="$document" indexFlag="{{idx}}">
+  <Image name="page_{{idx}}" value="$document[{{idx}}].page"/>
+  <BrushLabels name="brush_{{idx}}" toName="page_{{idx}}" smart="false">
+    <Label value="Object"/>
+  </BrushLabels>
+  <KeyPointLabels name="point_{{idx}}" toName="page_{{idx}}">
+    <Label value="Object"/>
+  </KeyPointLabels>
+</Repeater></View>"""
+
+
+class TestRepeaters:
+    def test_each_item_has_its_image_and_its_tools(self) -> None:
+        task = {"data": {"document": [{"page": "/a.png"}, {"page": "/b.png"}, {"page": "/c.png"}]}}
+        tags = LabelingConfig.parse(PAGES)
+        assert [ref.url for ref in tags.image_refs(task)] == ["/a.png", "/b.png", "/c.png"]
+        assert tags.image_ref(task, "page_1").url == "/b.png"
+        of_task = tags.for_task(task)
+        assert of_task.output_for("page_1", [Label("Object")]).control.name == "brush_1"
+        assert [control.name for control in of_task.controls] == [
+            "brush_0", "point_0", "brush_1", "point_1", "brush_2", "point_2",
+        ]  # fmt: skip
+        with pytest.raises(UnanswerableRequestError, match='no Image tag "page_3"'):
+            tags.image_ref(task, "page_3")
+
+    def test_repeaters_in_repeaters(self) -> None:
+        tags = LabelingConfig.parse(
+            """<View><Repeater on="$books" indexFlag="{{b}}"><View>
+              <Repeater on="$books[{{b}}].pages" indexFlag="{{p}}">
+                <Image name="i{{b}}_{{p}}" value="$books[{{b}}].pages[{{p}}]"/>
+                <Brush name="brush{{b}}_{{p}}" toName="i{{b}}_{{p}}"/>
+              </Repeater></View></Repeater>
+              <Image name="cover" value="$cover"/><Brush name="brush" toName="cover"/></View>"""
+        )
+        task = {"data": {"books": [{"pages": ["/a", "/b"]}, {"pages": ["/c"]}], "cover": "/d"}}
+        assert [ref.url for ref in tags.image_refs(task)] == ["/a", "/b", "/c", "/d"]
+        assert tags.image_ref(task, "i1_0").url == "/c"
+
+    @pytest.mark.parametrize("document", [None, "text", {}, 5, []])
+    def test_without_a_list_there_is_nothing_to_repeat(self, document: object) -> None:
+        tags = LabelingConfig.parse(PAGES)
+        assert list(tags.image_refs({"data": {"document": document}})) == []
+
+    def test_the_copies_are_bounded(self) -> None:
+        task = {"data": {"document": [{"page": "/a.png"}] * 10_001}}
+        with pytest.raises(UnanswerableRequestError, match="more than 10000 copies"):
+            LabelingConfig.parse(PAGES).for_task(task)

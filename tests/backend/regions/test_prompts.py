@@ -68,6 +68,10 @@ def rectangle(*value: float, rotation: float = 0, label: str = "Object") -> dict
     }
 
 
+def names(interaction: prompts.Interaction) -> list[str]:
+    return [label.name for label in interaction.labels]
+
+
 class TestParse:
     def test_clicks_of_one_label_are_one_object(self) -> None:
         items = [keypoint(50, 50), keypoint(25, 50), keypoint(10, 20, is_positive=False)]
@@ -75,7 +79,7 @@ class TestParse:
         (interaction,) = prompts.parse(items, CONFIG)
 
         prompt = interaction.prompt((100, 200))
-        assert interaction.label == "Object"
+        assert names(interaction) == ["Object"]
         assert interaction.reported_size == (100, 200)
         assert prompt.point_labels.tolist() == [1, 1, 0]
         # the centre of the image lies between the middle pixels, 99 and 100
@@ -85,7 +89,7 @@ class TestParse:
         first, second = prompts.parse(
             [rectangle(0, 0, 50, 50), rectangle(50, 50, 50, 50, label="Other")], CONFIG
         )
-        assert (first.label, second.label) == ("Object", "Other")
+        assert (names(first), names(second)) == (["Object"], ["Other"])
         assert first.prompt((100, 200)).point_labels.tolist() == [2, 3]
         assert first.prompt((100, 200)).point_coords.tolist() == [[0, 0], [99.5, 49.5]]
         assert second.prompt((100, 200)).point_coords.tolist() == [[99.5, 49.5], [199, 99]]
@@ -106,7 +110,7 @@ class TestParse:
         (interaction,) = prompts.parse(
             [click, {**click, "type": "labels", "from_name": "labels"}], LABELS_CONFIG
         )
-        assert interaction.label == "Object"
+        assert names(interaction) == ["Object"]
         assert len(interaction.points) == 1
 
     def test_a_box_has_the_label_of_its_labels_tag(self) -> None:
@@ -117,7 +121,7 @@ class TestParse:
         label["value"] = {**box["value"], "labels": ["Object"]}
         for items in ([box, label], [label, box]):
             (interaction,) = prompts.parse(items, LABELS_CONFIG)
-            assert interaction.label == "Object"
+            assert names(interaction) == ["Object"]
             assert interaction.rectangle == (10, 20, 30, 40, 0)
 
     @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ class TestParse:
         item = first | {"type": kind, "from_name": "answer", "value": value}
         for items in ([first, item, second], [item, first, second]):
             (interaction,) = prompts.parse(items, CONFIG)
-            assert interaction.label == "Object"
+            assert names(interaction) == ["Object"]
             assert interaction.points == ((50, 50, 1), (25, 50, 1))
 
     def test_a_label_of_another_tag_is_no_click(self) -> None:
@@ -152,7 +156,19 @@ class TestParse:
             (interaction,) = prompts.parse(items, CONFIG)
             assert interaction.rectangle == (10, 20, 30, 40, 0)
             assert interaction.points == ()
-            assert interaction.label == "Object"
+            assert names(interaction) == ["Object"]
+
+    def test_two_labels_and_none(self) -> None:
+        two = keypoint(50, 50)
+        two["value"] = {"x": 50, "y": 50, "keypointlabels": ["Object", "Other"]}
+        none = keypoint(25, 50)
+        none["value"] = {"x": 25, "y": 50, "keypointlabels": [], "labels": []}
+        null = keypoint(20, 50)
+        null["value"] = {"x": 20, "y": 50, "keypointlabels": [None]}
+        both, unlabelled = prompts.parse([two, none, null], CONFIG)
+        assert names(both) == ["Object", "Other"]
+        assert names(unlabelled) == []
+        assert len(unlabelled.points) == 2
 
     def test_a_click_without_a_sign_is_positive(self) -> None:
         item = keypoint(50, 50)

@@ -13,11 +13,13 @@ from PIL import Image
 from skimage.measure import grid_points_in_poly
 
 from backend.regions import brush_rle, rendering
-from backend.regions.labeling_config import TAGLESS_OUTPUT, LabelingConfig
+from backend.regions.controls import Label
+from backend.regions.labeling_config import LabelingConfig
+from backend.regions.outputs import TAGLESS_OUTPUT
 from backend.regions.prompts import Interaction
 from model import MaskPrediction
 
-CLICK = Interaction("image", "Other", (100, 200), points=((45, 30, 1),))
+CLICK = Interaction("image", (Label("Other"),), (100, 200), points=((45, 30, 1),))
 LABELS = '<Label value="Object"/><Label value="Other"/>'
 
 MASK = np.zeros((100, 200), dtype=bool)
@@ -32,7 +34,7 @@ def rendered(
     tags: str, mask: np.ndarray = MASK, interaction: Interaction = CLICK
 ) -> list[dict[str, object]]:
     config = LabelingConfig.parse(f'<View><Image name="image" value="$image"/>{tags}</View>')
-    output = config.output_for(interaction.to_name, interaction.label)
+    output = config.output_for(interaction.to_name, interaction.labels)
     return rendering.render(prediction(mask), interaction, output)
 
 
