@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from backend.embeddings.priority import Priority
 from backend.images.errors import ImageError
+from backend.images.formats import SUFFIXES
 from backend.images.image_ref import ImageRef
 from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
@@ -27,7 +28,6 @@ from backend.settings import Settings
 QUEUE_NAME = "mobile-sam"
 _LOADS_AT_ONCE = 4  # so that the encoder does not wait for the network
 _IMAGES_A_JOB = 50  # an RQ worker loads the model for each job
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _JOB_TIMEOUT_S = 3600
 _JOBS_AHEAD = 200
 _POLL_S = 0.5
@@ -55,7 +55,7 @@ def images_of_tasks(
 def images_of_folder(folder: Path, url_prefix: str) -> Iterator[ImageRef]:
     """Every image file below a folder, under the URL that tasks have for it."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             yield ImageRef(url_prefix + path.relative_to(folder).as_posix(), path=path)
 
 

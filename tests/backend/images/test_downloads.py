@@ -92,7 +92,7 @@ def faulty() -> Iterator[Callable[..., Faulty]]:
 
 HUGE = huge_png()
 _buffer = BytesIO()
-Image.effect_noise((64, 64), 50).save(_buffer, "PNG")
+Image.effect_noise((64, 64), 50).save(_buffer, "WEBP")
 CUT = _buffer.getvalue()[:1000]
 FAULTS = {
     "truncated": ((body(CUT),), "no image that can be decoded"),

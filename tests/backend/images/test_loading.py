@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.images.decoding import decode
 from backend.images.errors import ImageError
 from backend.images.image_ref import ImageRef
-from backend.images.loading import decode
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -97,7 +97,7 @@ class TestDecode:
         [
             pytest.param(b"", "an empty file", id="empty"),
             pytest.param(b"hello", "no image of a kind that browsers show", id="text"),
-            pytest.param(PNG[:48], "no image that can be decoded", id="truncated"),
+            pytest.param(PNG[:43], "damaged before its first pixels", id="truncated"),
             pytest.param(
                 b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
                 "no image of a kind that browsers show",
