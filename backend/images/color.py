@@ -33,6 +33,11 @@ _BRADFORD = np.array(
 )
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
+# The tags of a profile that we make: the colours, and a name.
+_RGB = (b"r", b"g", b"b")
+_TEXT = struct.pack(">4s4xIIHHII2x", b"mluc", 1, 12, 0x656E, 0x5553, 2, 28) + b"\0-"
+_TEXT = _TEXT.ljust(32, b"\0")
+
 
 def profile(image: Image.Image, png: Png | None) -> bytes | None:
     """The ICC profile of an image's colours, None for sRGB or none.
@@ -133,11 +138,6 @@ def _made_profile(primaries: tuple[float, ...], gamma: float | None) -> bytes | 
     header = header.ljust(36, b"\0") + b"acsp"
     header = header.ljust(68, b"\0") + _xyz(_D50)[8:]
     return header.ljust(128, b"\0") + table + content
-
-
-_RGB = (b"r", b"g", b"b")
-_TEXT = struct.pack(">4s4xIIHHII2x", b"mluc", 1, 12, 0x656E, 0x5553, 2, 28) + b"\0-"
-_TEXT = _TEXT.ljust(32, b"\0")
 
 
 def _matrix(primaries: tuple[float, ...]) -> npt.NDArray[np.float64]:

@@ -24,7 +24,7 @@ from model.transforms import input_size
 
 logger = logging.getLogger(__name__)
 
-# Of one image, or of what costs as much: see Format.weight.
+# Of one image, or of what costs as much: see EncodedImage.weight.
 MAX_PIXELS = 178_956_970
 # Of all images that threads decode at the same time. A larger image is decoded alone.
 _budget = PixelBudget(48_000_000)
@@ -136,7 +136,7 @@ def _decode_encoded(
 ) -> ScaledImage:
     canvas = encoded.canvas
     damage = encoded.png.damage if encoded.png is not None else None
-    with _budget.spend(_weight(canvas, encoded.format.weight)):
+    with _budget.spend(_weight(canvas, encoded.weight)):
         file = encoded.open()
         frame = encoded.frame(file)
         view = _View(
@@ -156,7 +156,7 @@ def _decode_encoded(
             is_whole = frame == (0, 0, *canvas)
             return view.show(image if is_whole else placed(image, canvas, frame), box)
         del file
-    with _budget.spend(_weight(canvas, _DAMAGE_WEIGHT)):
+    with _budget.spend(_weight(canvas, max(_DAMAGE_WEIGHT, encoded.weight))):
         image = load_part(encoded, frame)
         _warn_of(damage, encoded)
         return view.show(placed(image, canvas, frame), (0, 0, *canvas))

@@ -24,6 +24,7 @@ from backend.images.png import SIGNATURE, Png, PngError, read_png
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
+_DEEP_COLOR_WEIGHT = 5
 _ICON_PIXELS = 1 << 22  # Pillow decodes icons while opening them
 
 
@@ -130,6 +131,13 @@ class EncodedImage:
         if self.png.transparent_grey is not None:  # Pillow forgets to scale it
             image.info["transparency"] = self.png.transparent_grey
         return image
+
+    @property
+    def weight(self) -> int:
+        """Of a pixel while decoding; see :attr:`Format.weight`."""
+        if self.png is not None and self.png.has_transparent_color:
+            return _DEEP_COLOR_WEIGHT
+        return self.format.weight
 
     @property
     def canvas(self) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +14,13 @@ from backend.images.formats import Box
 
 def plain(image: Image.Image) -> Image.Image:
     """An image as mode L, RGB, or RGBA where parts of it may be transparent."""
+    if image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info:
+        return image
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's convert() would clip
         return _from_16_bits(image)
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return (
-        image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
-    )
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def with_transparent_color(png: bytes) -> Image.Image:
@@ -32,7 +34,7 @@ def with_transparent_color(png: bytes) -> Image.Image:
     decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.shape[2:] != (4,):
         raise ValueError("damaged pixels of 16 bits")
-    eight_bits = (decoded.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
+    eight_bits = decoded.view(np.uint8)[..., int(sys.byteorder == "little") :: 2]  # the upper ones
     return Image.fromarray(np.ascontiguousarray(eight_bits[..., [2, 1, 0, 3]]))
 
 
@@ -61,7 +63,7 @@ def on_white(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
-    grey = Image.fromarray((values.astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    grey = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
     transparent = image.info.get("transparency")
     if transparent is None:
         return grey

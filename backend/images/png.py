@@ -16,6 +16,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB = 0, 2  # colour types
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of the colour types
 _INFLATED_STEP = 256  # bytes
+_MAX_CHUNKS = 200_000
 
 
 class PngError(ValueError):
@@ -120,13 +121,16 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
     """(name, content, whether it is whole and its checksum right) of each chunk."""
     view = memoryview(content)
     position = len(SIGNATURE)
-    while position + 8 <= len(content):
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(content):
+            return
         length, name = struct.unpack_from(">I4s", content, position)
         end = position + 8 + length
         checksum = zlib.crc32(view[position + 4 : end])
         is_whole = view[end : end + 4] == struct.pack(">I", checksum)
         yield name, view[position + 8 : end], is_whole
         position = end + 4
+    raise PngError(f"it has more than {_MAX_CHUNKS} chunks")
 
 
 def _pixels(png: Png, chunks: Iterator[tuple[bytes, memoryview, bool]]) -> list[memoryview]:

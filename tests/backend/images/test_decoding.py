@@ -4,6 +4,8 @@ import base64
 import io
 import logging
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -697,6 +699,10 @@ class TestMemory:
         with pytest.raises(ImageError, match="too large.* 900000000 pixels"):
             decode(bytes(content))
 
+    def test_a_file_of_nothing_but_chunks_is_refused(self) -> None:
+        with pytest.raises(ImageError, match="more than 200000 chunks"):
+            decode(png(NOISE, chunk(b"tEXt", b"") * 200_000))
+
     @pytest.mark.parametrize("inside", ["png", "bmp"])
     def test_a_large_icon_is_refused(self, inside: str) -> None:
         bmp = struct.pack("<IiiHHIIiiII", 40, 9000, 9000, 1, 32, 0, 0, 0, 0, 0, 0)
@@ -756,6 +762,31 @@ class TestMemory:
     def test_the_limit_is_pillows(self) -> None:
         assert Image.MAX_IMAGE_PIXELS is not None
         assert abs(MAX_PIXELS - 2 * Image.MAX_IMAGE_PIXELS) <= 1
+
+
+_FORTY_CLICKS = """
+import io, resource
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from backend.allocator import keep_small_return_large
+from backend.images.decoding import decode_scaled
+
+keep_small_return_large()
+file = io.BytesIO()
+Image.linear_gradient("L").convert("RGB").resize((4000, 3000)).save(file, "JPEG")
+with ThreadPoolExecutor(32) as threads:
+    for found in threads.map(lambda _: decode_scaled(file.getvalue(), 1024), range(40)):
+        assert found.original_size == (3000, 4000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_forty_large_images_at_once_take_little_memory() -> None:
+    """Without a budget 32 threads take 2 GB."""
+    run = subprocess.run(
+        [sys.executable, "-c", _FORTY_CLICKS], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 700  # MB
 
 
 _SEEDS = [encoded(NOISE[:16, :16], kind.name) for kind in FORMATS]
