@@ -16,7 +16,10 @@ _END_OF_JPEG = b"\xff\xd9"
 # Height and width of the blocks that a pixel of an interlaced file fills until finer ones come,
 # the finest first.
 _ADAM7 = ((2, 1), (2, 2), (4, 2), (4, 4), (8, 4), (8, 8))
+_LARGEST_BLOCK = 8
 _GIF_PASSES = ((2, 1), (4, 1), (8, 1))
+
+_STRIP_PIXELS = 1 << 20
 
 _Pixels = npt.NDArray[np.uint8]
 
@@ -38,13 +41,22 @@ def load_part(encoded: EncodedImage, frame: Box) -> Image.Image:
         ImageError: not even a part of the image can be decoded.
     """
     first, second = (_decode_onto(_completed(encoded), value, frame) for value in (0, 1))
-    missing = _differs(first, second)
-    if missing.all():
+    blocks = _blocks(encoded)
+    shown = Image.new("RGBA", first.size)
+    is_empty = True
+    rows = max(_LARGEST_BLOCK, _STRIP_PIXELS // first.width // _LARGEST_BLOCK * _LARGEST_BLOCK)
+    for top in range(0, first.height, rows):  # by strips: copies of the whole take memory
+        box = (0, top, first.width, min(top + rows, first.height))
+        part = first.crop(box)
+        missing = _differs(part, second.crop(box))
+        if not missing.all():
+            is_empty = False
+            pixels = np.array(plain(part).convert("RGBA"))
+            _fill_blocks(pixels, missing, blocks)
+            shown.paste(Image.fromarray(pixels), box[:2])
+    if is_empty:
         raise ImageError("the file is damaged before its first pixels: send the image again")
-    del second
-    pixels = np.array(plain(first).convert("RGBA"))
-    _fill_blocks(pixels, missing, _blocks(encoded))
-    return Image.fromarray(pixels)
+    return shown
 
 
 def _completed(encoded: EncodedImage) -> EncodedImage:
@@ -103,11 +115,11 @@ def _fill_blocks(
     pixels: _Pixels, missing: npt.NDArray[np.bool_], blocks: tuple[tuple[int, int], ...]
 ) -> None:
     """Copy to each missing pixel the one at the top left of its smallest block that came."""
-    present = ~missing
-    rows, columns = missing.nonzero()
+    left = missing.copy()
     for height, width in blocks:
+        rows, columns = left.nonzero()
         from_rows, from_columns = rows // height * height, columns // width * width
-        came = present[from_rows, from_columns]
+        came = ~missing[from_rows, from_columns]
         pixels[rows[came], columns[came]] = pixels[from_rows[came], from_columns[came]]
-        rows, columns = rows[~came], columns[~came]
-    pixels[rows, columns] = 0
+        left[rows[came], columns[came]] = False
+    pixels[left] = 0
