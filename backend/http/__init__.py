@@ -1,1 +1,1 @@
-"""HTTP requests that leave the backend: to checked addresses only, in bounded time and size."""
+"""HTTP requests that leave the backend. Addresses are checked; time and size are limited."""

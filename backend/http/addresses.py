@@ -1,4 +1,4 @@
-"""Which addresses of the network may be asked for an image."""
+"""Which network addresses images may be fetched from."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
-# Not to be told from public ones by Python 3.11: protocol assignments (RFC 6890, a cloud's metadata
-# among them), Azure's platform, and local-use NAT64 (RFC 8215).
+# Python 3.11 takes these networks for public: protocol assignments (RFC 6890; one cloud has its
+# metadata service there), Azure's platform, and local-use NAT64 (RFC 8215).
 _SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "168.63.129.16/32", "64:ff9b:1::/48")))
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """The hosts and networks that may be asked although their addresses are not public."""
+    """The hosts and networks that are allowed although their addresses are not public."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
@@ -28,7 +28,7 @@ class AllowedHosts:
         """Read a list such as ``minio, 10.0.0.0/8``, separated by commas or spaces.
 
         Raises:
-            ValueError: an item is neither a host nor a network; names it.
+            ValueError: an item is neither a host nor a network. The message names the item.
         """
         names, networks = set(), []
         for item in re.split(r"[\s,]+", text.strip().lower()):
@@ -43,17 +43,17 @@ class AllowedHosts:
         return cls(frozenset(names), tuple(networks))
 
     def allow(self, host: str, address: Address) -> bool:
-        """Whether a connection to an address that ``host`` has may be made."""
+        """Whether this process may connect to ``address``, which belongs to ``host``."""
         if host.lower().rstrip(".") in self.names or is_public(address):
             return True
         return any(_plain(address) in network for network in self.networks)
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the internet: not to this machine, its networks or its cloud.
+    """Whether an address belongs to the public internet.
 
-    Loopback, private, shared (RFC 6598), link-local with its metadata services, multicast,
-    unspecified and reserved addresses do not, in whatever IPv6 form they are written.
+    These addresses do not: loopback, private, shared (RFC 6598), link-local (cloud metadata),
+    multicast, unspecified and reserved. An IPv4 address inside an IPv6 address is checked too.
     """
     address = _plain(address)
     is_special = (
@@ -66,7 +66,7 @@ def is_public(address: Address) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, where it does."""
+    """The IPv4 address inside an IPv6 address; any other address unchanged."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address.ipv4_mapped:

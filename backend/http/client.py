@@ -1,7 +1,7 @@
-"""Every HTTP request that leaves the backend: where it may go, how long it may take, how much it
-may bring.
+"""The HTTP client for every request that leaves the backend.
 
-Connections are made by network.py, which checks where they lead.
+The client limits how long a request may take and how large a body may be. ``sockets.py`` makes the
+connections and checks their addresses.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ _TEMPORARY = (429, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_KEEPALIVE = 20
 _KEEPALIVE_S = 5.0
-# What a second attempt may not meet again.
+# Failures that a second attempt may not meet again.
 _RETRYABLE = (httpcore.ConnectError, httpcore.ReadError, httpcore.RemoteProtocolError)
 _FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a request may take and how much it may bring.
+    """How long a request may take and how large a body may be.
 
     Attributes:
-        connect_s, read_s: for each connection and each wait for the next bytes.
-        total_s: for everything, redirects and retries included. Label Studio waits 100 s.
-        max_bytes: of a body.
-        attempts: how often to try what may pass.
-        backoff_s: the wait before the second attempt; it doubles.
-        retry_after_s: the longest wait that a host may ask for.
+        connect_s: for each connection, seconds.
+        read_s: for each wait for the next bytes, seconds.
+        total_s: for the whole request with redirects and retries, seconds. Label Studio waits
+            100 s.
+        max_bytes: the largest body.
+        attempts: how often a retryable failure is tried.
+        backoff_s: the wait before the second attempt, seconds. Each further wait is twice as long.
+        retry_after_s: the longest wait that a host may ask for, seconds.
     """
 
     connect_s: float = 5.0
@@ -56,12 +58,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Response:
-    """What came back.
+    """The answer to a request.
 
     Attributes:
+        url: the URL that answered.
         status: the HTTP status.
-        content: the body of a 200; of everything else nothing is read.
-        location: where a redirect leads to.
+        content: the body of a 200. The body of any other status is not read.
+        location: the target of a redirect, or None.
+        retry_after_s: how long the host asks the client to wait, seconds, or None.
     """
 
     url: httpx.URL
@@ -72,7 +76,7 @@ class Response:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the body is what was asked for."""
+        """Whether ``content`` is the body of the resource."""
         return self.status == httpx.codes.OK
 
     @property
@@ -81,7 +85,7 @@ class Response:
         return f"{self.status} {httpx.codes.get_reason_phrase(self.status)}".rstrip()
 
     def json(self) -> Any:
-        """The body as JSON; None where it is none."""
+        """The body, parsed as JSON; None if the body is not JSON."""
         try:
             return json.loads(self.content)
         except ValueError:
@@ -89,14 +93,15 @@ class Response:
 
 
 class HttpClient:
-    """One pooled HTTP client. Threads may share it. No proxy, no cookies, no redirects followed.
+    """An HTTP client with a pool of connections. Threads may share a client.
 
-    A proxy would look names up and connect in the place of this process, so the check of addresses
-    would check nothing: HTTP_PROXY and its like are not read.
+    The client uses no proxy, keeps no cookies and follows no redirects. A proxy would look up the
+    names and make the connections itself, so the check of addresses would be worthless. HTTP_PROXY
+    and similar variables are therefore not read.
 
     Args:
-        allowed_hosts: what may be asked beside the public internet.
-        limits: of every request.
+        allowed_hosts: hosts that are allowed beside the public internet.
+        limits: the limits of every request.
         resolve: finds the addresses of a host.
     """
 
@@ -119,7 +124,7 @@ class HttpClient:
         weakref.finalize(self, self._pool.close)  # no connection outlives the client
 
     def deadline(self) -> float:
-        """When a task that begins now must have ended, by the monotonic clock."""
+        """When a request that begins now must have ended, by the monotonic clock."""
         return time.monotonic() + self.limits.total_s
 
     def request(
@@ -133,11 +138,16 @@ class HttpClient:
         is_trusted: bool = False,
         attempts: int | None = None,
     ) -> Response:
-        """Ask once, or a few times where the failure may pass.
+        """Make a request. A retryable failure is tried again.
 
         Args:
-            is_trusted: whether the host may have any address: the operator has named it.
-            attempts: in the place of ``limits.attempts``.
+            method: the HTTP method.
+            url: the URL.
+            deadline: when the request must have ended, by the monotonic clock.
+            headers: headers to send beside the client's own headers.
+            json: the body, as a value that JSON can express; None for no body.
+            is_trusted: whether the host may have any address, because the operator has named it.
+            attempts: how often to try; None for ``limits.attempts``.
 
         Raises:
             HttpClientError: no answer within the limits.
@@ -202,10 +212,10 @@ class HttpClient:
 
     def _body(self, url: httpx.URL, raw: httpcore.Response, headers: httpx.Headers) -> bytes:
         encoding = headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):  # a few kilobytes may become gigabytes
+        if encoding not in ("", "identity"):  # a few kilobytes can become gigabytes
             raise HttpClientError(
-                f"{redacted(url)} sends its file compressed ({encoding[:40]}), which was not asked"
-                " for: switch the compression of images off there"
+                f"{redacted(url)} sends a compressed file ({encoding[:40]}), but the backend asks"
+                " for uncompressed files: switch the compression of images off on that host"
             )
         announced = headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced) > self.limits.max_bytes:
@@ -226,7 +236,7 @@ class HttpClient:
         if time.monotonic() >= deadline:
             return (
                 f"{redacted(url)} did not arrive within {self.limits.total_s:g} s: is its host"
-                " overloaded, or far away?"
+                " overloaded or far away?"
             )
         return (
             f"{redacted(url)} cannot be fetched from here: its host does not answer"
@@ -235,16 +245,16 @@ class HttpClient:
 
 
 def parse_url(url: str) -> httpx.URL:
-    """A URL of http or https that can be asked.
+    """Parse a URL of http or https.
 
     Raises:
-        HttpClientError: it is none.
+        HttpClientError: the text is no such URL.
     """
     try:
         parsed = httpx.URL(url)
-        host, port = parsed.host, parsed.port or 80  # decoded here, where they may turn out wrong
+        host, port = parsed.host, parsed.port or 80  # decoding may fail here
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise HttpClientError(f"the image URL is no URL: {error}") from error
+        raise HttpClientError(f"the image URL is not a valid URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not host or not 0 < port < 1 << 16:
         raise HttpClientError(
             f"{redacted(parsed)} cannot be fetched: images come from http(s)://, s3://, gs://,"
@@ -254,29 +264,29 @@ def parse_url(url: str) -> httpx.URL:
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Whom a URL belongs to."""
-    return url.scheme, url.host, url.port  # httpx leaves out a scheme's own port
+    """The scheme, host and port of a URL. The standard port of a scheme is None."""
+    return url.scheme, url.host, url.port  # httpx removes the standard port
 
 
 def redacted(url: httpx.URL) -> str:
-    """A URL for the log: without user, password, query and fragment, which may hold secrets."""
+    """A URL for messages: user, password, query and fragment may be secrets and are left out."""
     bare = url.copy_with(username=None, password=None, query=None, fragment=None)
     return str(bare)[:200]
 
 
 def _location(url: httpx.URL, status: int, headers: httpx.Headers) -> httpx.URL | None:
-    """Where a redirect leads to; None where the response is no redirect."""
+    """The target of a redirect; None if the response is no redirect."""
     location = headers.get("Location")
     if status not in _REDIRECTS or location is None:
         return None
     try:
         return url.join(location)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise HttpClientError(f"{redacted(url)} redirects to what is no URL: {error}") from error
+        raise HttpClientError(f"{redacted(url)} redirects to an invalid URL: {error}") from error
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    """Seconds, from seconds or a date; None where it says nothing."""
+    """Seconds, from a Retry-After header of seconds or of a date; None if the header is neither."""
     if value is None:
         return None
     if value.strip().isdecimal():

@@ -2,8 +2,8 @@
 
 
 class HttpClientError(ValueError):
-    """A request brought no response. Names the cause and the remedy, and no secret."""
+    """A request brought no response. The message names cause and remedy, and no secret."""
 
 
 class RefusedHostError(ValueError):
-    """A host that must not be asked, or does not exist. Names the cause and the remedy."""
+    """A host that is not allowed or does not exist. The message names cause and remedy."""

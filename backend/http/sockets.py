@@ -1,7 +1,7 @@
-"""The sockets under the HTTP client: connections to checked addresses only, and in time.
+"""The sockets under the HTTP client: they connect to checked addresses only, and in time.
 
-The address is checked where the connection is made, so a host name that answers differently the
-second time it is asked, or a redirect, leads nowhere that the first look would not have allowed.
+Each connection checks the address that it connects to. So neither a redirect nor a host name that
+changes its address leads to an address that is not allowed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Resolve = Callable[[str, int], list[str]]
 
 @dataclass
 class _Call(threading.local):
-    """What holds for the request that this thread makes."""
+    """The rules for the request that this thread makes now."""
 
     deadline: float = math.inf
     is_trusted: bool = False
@@ -34,9 +34,9 @@ class _Call(threading.local):
 
 @dataclass
 class CheckedNetwork(httpcore.NetworkBackend):
-    """Looks a host up once, checks every address, and connects to what was checked.
+    """Looks a host up once, checks every address, and connects to a checked address.
 
-    TLS and the Host header are left alone: they go by the name.
+    TLS and the Host header still use the name of the host.
     """
 
     allowed_hosts: AllowedHosts
@@ -46,7 +46,12 @@ class CheckedNetwork(httpcore.NetworkBackend):
 
     @contextmanager
     def call(self, deadline: float, is_trusted: bool) -> Iterator[None]:
-        """Hold this thread's request to a deadline, and to checked addresses or any."""
+        """Set the rules for the request that this thread makes inside the ``with`` block.
+
+        Args:
+            deadline: when the request must have ended, by the monotonic clock.
+            is_trusted: whether any address is allowed.
+        """
         self._call.deadline, self._call.is_trusted = deadline, is_trusted
         try:
             yield
@@ -66,7 +71,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
             found = self.resolve(host, port)
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
-                raise httpcore.ConnectError(f"{host} cannot be looked up now") from error
+                raise httpcore.ConnectError(f"{host} cannot be looked up at the moment") from error
             raise RefusedHostError(f"there is no host {host}: is the name right?") from error
         except (OSError, UnicodeError) as error:
             raise RefusedHostError(f"{host} cannot be a host: is the name right?") from error
@@ -86,7 +91,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
         raise failure
 
     def left(self, timeout: float | None) -> float:
-        """The timeout of one step, cut to what is left of the whole."""
+        """The timeout of one step, seconds. No step may last longer than the whole request."""
         left = self._call.deadline - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the deadline has passed")
@@ -98,13 +103,13 @@ class CheckedNetwork(httpcore.NetworkBackend):
         if not self.allowed_hosts.allow(host, ipaddress.ip_address(address)):
             name = host if host == address else f"{host} ({address})"
             raise RefusedHostError(
-                f"{name} is not on the public internet, and images are fetched from such hosts"
-                f" only where ALLOWED_HOSTS names them: add {host} to it if that is meant"
+                f"{name} is not on the public internet. Images come from such a host only if"
+                f" ALLOWED_HOSTS names it: add {host} to ALLOWED_HOSTS if that is meant"
             )
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection on which no step outlasts the whole."""
+    """A connection on which no step lasts longer than the whole request."""
 
     def __init__(self, stream: httpcore.NetworkStream, network: CheckedNetwork) -> None:
         self._stream = stream

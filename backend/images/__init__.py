@@ -1,1 +1,1 @@
-"""From the URL in a task to the image that the annotator's browser shows."""
+"""From the URL in a task to the pixels that the annotator's browser shows."""

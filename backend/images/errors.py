@@ -2,4 +2,4 @@
 
 
 class ImageError(ValueError):
-    """The image is not available. The message is for the operator: cause and remedy, no secrets."""
+    """The image is not available. The message names cause and remedy, and no secret."""

@@ -1,4 +1,4 @@
-"""Gets the bytes behind a task's image URL, from wherever a task may say."""
+"""Gets the image file behind the URL in a task."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Fetcher:
     """Fetches images. Threads may share it.
 
     Args:
-        label_studio: where its own files and those of its storages are fetched from, or None.
-        http: makes the requests to everybody else.
-        local_files: the folder that Label Studio serves as local files, if it is mounted here.
+        label_studio: gives its own files and the files of its storages; None without Label Studio.
+        http: makes the requests to all other hosts.
+        local_files: the folder that Label Studio serves as local files, as it is mounted here, or
+            None.
     """
 
     def __init__(
@@ -41,17 +42,19 @@ class Fetcher:
         self._local_files = local_files
 
     def fetch(self, url: str, task_id: int | None = None) -> bytes:
-        """Get what a URL of a task leads to.
+        """Get the file behind a URL.
 
         Args:
             url: a path of Label Studio (``/data/...``), http(s), s3, gs, azure-blob or data.
-            task_id: the task it stands in; Label Studio asks for it before it opens a storage.
+            task_id: the task with the URL. Label Studio needs the task to open a storage.
 
         Raises:
-            HttpClientError, LabelStudioError, OSError: it cannot be had.
+            HttpClientError, LabelStudioError, OSError: the file is not available.
         """
         if any("\ud800" <= character <= "\udfff" for character in url):
-            raise HttpClientError("the image URL is no text: it has half of a character")
+            raise HttpClientError(
+                "the image URL is not a valid text: it contains half of a character"
+            )
         scheme = url.partition(":")[0].lower()
         if scheme == "data":
             return _data_uri_content(url)
@@ -62,7 +65,7 @@ class Fetcher:
         return self._follow(parse_url(url))
 
     def _follow(self, url: httpx.URL) -> bytes:
-        """Get a URL, through redirects, with Label Studio's token to Label Studio alone."""
+        """Get a URL and follow redirects. Only Label Studio gets Label Studio's token."""
         deadline = self._http.deadline()
         first = url
         for _ in range(_MAX_REDIRECTS + 1):
@@ -83,32 +86,31 @@ class Fetcher:
     def _of_label_studio(self, what: str) -> LabelStudio:
         if self._label_studio is None:
             raise HttpClientError(
-                f"{what} cannot be fetched, since LABEL_STUDIO_URL is not set: set it to where"
-                " Label Studio is reached from here"
+                f"{what} cannot be fetched because LABEL_STUDIO_URL is not set: set it to the"
+                " address at which the backend reaches Label Studio"
             )
         return self._label_studio
 
     def _presign(self, url: str, scheme: str, task_id: int | None) -> httpx.URL:
-        """Where Label Studio gives out a file of one of its storages."""
+        """The URL at which Label Studio gives a file of a storage."""
         label_studio = self._of_label_studio(f"files of {scheme}:// storage")
         if task_id is None:
             raise HttpClientError(
-                f"{scheme}:// files are fetched through the task they belong to, and the request"
-                " names none"
+                f"{scheme}:// files are fetched through their task, but the request has no task id"
             )
         file_uri = base64.urlsafe_b64encode(url.encode()).decode()
         path = f"{label_studio.url}/tasks/{task_id}/presign/"
         return httpx.URL(path, params={"fileuri": file_uri})
 
     def _mounted(self, url: httpx.URL) -> bytes | None:
-        """A local file, read where it is mounted; None to ask Label Studio for it."""
+        """A local file from the mounted folder; None to get the file from Label Studio."""
         wanted = url.params.get("d")
         if self._local_files is None or not wanted or url.path.rstrip("/") != _LOCAL_FILES:
             return None
         root = self._local_files.resolve()
         try:
             path = (root / wanted.lstrip("/")).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):  # not there; no path; a ring of links
+        except (OSError, ValueError, RuntimeError):  # missing, no valid path, or a ring of links
             return None
         if not path.is_relative_to(root):
             return None
@@ -116,9 +118,9 @@ class Fetcher:
 
 
 def _read(path: Path, max_bytes: int) -> bytes | None:
-    """A regular file of bounded size; None if it is none or may not be read."""
+    """The content of a regular file; None for anything else and for an unreadable file."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no waiting on a pipe
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not block
     except OSError:
         return None
     try:
@@ -129,14 +131,14 @@ def _read(path: Path, max_bytes: int) -> bytes | None:
     finally:
         os.close(handle)
     if len(content) > max_bytes:
-        raise HttpClientError("a local file is larger than what is fetched: use a smaller image")
+        raise HttpClientError(f"a local file is larger than {max_bytes} bytes: use a smaller image")
     return content
 
 
-_MENDS: Mapping[int, str] = {
-    401: "its host wants a login: the URL must be one that needs none",
-    403: "its host forbids it: has a signed URL run out, or is the storage private?",
-    404: "there is no such file, or not for this user",
+_REMEDIES: Mapping[int, str] = {
+    401: "its host asks for a login: use a URL that needs no login",
+    403: "its host forbids the access: has a signed URL expired, or is the storage private?",
+    404: "there is no such file, or this user may not see it",
     410: "the file is gone",
 }
 
@@ -145,22 +147,22 @@ def _content(response: Response) -> bytes:
     if response.is_ok:
         return response.content
     sentence = f"{redacted(response.url)} answered {response.status_line}"
-    mend = _MENDS.get(response.status)
+    remedy = _REMEDIES.get(response.status)
     if response.url.path.rstrip("/") == _LOCAL_FILES and response.status == httpx.codes.NOT_FOUND:
-        mend = "the file is not in a local storage that the project has connected"
+        remedy = "the file is not in a local storage of the project"
     if "/presign" in response.url.path and response.status == httpx.codes.NOT_FOUND:
-        mend = "the project has no source storage that this file lies in"
-    raise HttpClientError(f"{sentence}: {mend}" if mend else sentence)
+        remedy = "no source storage of the project contains this file"
+    raise HttpClientError(f"{sentence}: {remedy}" if remedy else sentence)
 
 
 def _data_uri_content(uri: str) -> bytes:
     header, comma, payload = uri.partition(",")
     if not comma:
-        raise HttpClientError("the data: URI has no comma, so no content")
+        raise HttpClientError("the data: URI has no content, because it has no comma")
     content = unquote_to_bytes(payload)
     if not header.lower().rstrip().endswith(";base64"):
         return content
     try:
         return base64.b64decode(content, validate=True)
     except binascii.Error as error:
-        raise HttpClientError(f"the data: URI is no valid base64 ({error})") from error
+        raise HttpClientError(f"the data: URI is not valid base64 ({error})") from error

@@ -1,4 +1,4 @@
-"""The value that names an image everywhere between a task and its embedding."""
+"""The value that identifies an image between the task and the embedding."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from backend.http.client import parse_url
 from backend.http.errors import HttpClientError
 from backend.images.errors import ImageError
 
-# Query parameters that storage services sign URLs with: they change at every visit, the image
-# they lead to does not. Lower case.
+# Query parameters with which storage services sign URLs. They change at every visit; the image does
+# not. Lower case.
 _SIGNATURE_PARAMETERS = ("awsaccesskeyid", "googleaccessid", "expires", "signature", "sig", "se")
 _SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
 
@@ -23,8 +23,8 @@ class ImageRef:
 
     Attributes:
         url: the URL as the task has it.
-        task_id: the task, where its id is known.
-        path: a file to read in the place of the URL; the embedding is kept under the URL.
+        task_id: the id of the task, or None.
+        path: a file to read instead of the URL. The embedding is kept under the URL.
     """
 
     url: str
@@ -33,7 +33,7 @@ class ImageRef:
 
     @cached_property
     def key(self) -> str:
-        """The name that the embedding is kept under: a hash of the URL without its signature.
+        """The name under which the embedding is kept: a hash of the URL without its signature.
 
         Raises:
             ImageError: the URL is not valid.
@@ -44,7 +44,7 @@ class ImageRef:
         return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
 
     def __str__(self) -> str:
-        """What a list of failures calls the image."""
+        """The name of the image in a list of failures."""
         return f"task {self.task_id}" if self.task_id is not None else self.url[:200]
 
 

@@ -1,1 +1,1 @@
-"""Label Studio as seen from the backend: where it is, its token, its files, projects and tasks."""
+"""The client of Label Studio: its address, its tokens, its files, projects and tasks."""

@@ -1,6 +1,6 @@
-"""Label Studio's API and files, as far as the backend needs them.
+"""The parts of Label Studio's API that the backend needs.
 
-Plain HTTP and not label-studio-sdk's client: that client takes two seconds and pandas to import.
+This client uses plain HTTP. label-studio-sdk's client needs pandas and takes two seconds to import.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 class LabelStudio:
-    """A Label Studio to talk to. Threads may share it.
+    """A client of one Label Studio. Threads may share a client.
 
     Args:
-        url: where Label Studio is reached, without a slash at the end; None to go by ``/setup``.
+        url: the address of Label Studio without a slash at the end; None to use ``/setup``'s.
         api_key: a personal access token, a legacy token, or None.
         http: makes the requests.
-        setup_info: keeps what ``/setup`` says; a fall-back for what is not set.
+        setup_info: keeps what ``/setup`` says. It is used where ``url`` or ``api_key`` is None.
         container_hosts: see :class:`Discovery`.
     """
 
@@ -56,17 +56,17 @@ class LabelStudio:
         Args:
             hostname: where Label Studio says that it is.
             access_token: the token that it hands out.
-            is_proven: whether the request came with the password. Anybody may call ``/setup`` where
-                no password is set: such a caller cannot say where Label Studio is, and its token
-                is at most offered to the Label Studio of LABEL_STUDIO_URL.
+            is_proven: whether the request came with the password. Without a password anybody may
+                call ``/setup``. Such a caller cannot say where Label Studio is, and its token is
+                sent to LABEL_STUDIO_URL only.
         """
         is_unknown = self._discovery.set_url is None and hostname not in self._told
         if hostname and not is_proven and is_unknown:
             self._told.add(hostname[:200])
             logger.warning(
-                "Label Studio's files cannot be fetched: somebody without a password says that"
-                " Label Studio is at %.200r. If that is so, set LABEL_STUDIO_URL to where it is"
-                " reached from here.",
+                "Label Studio's files cannot be fetched: LABEL_STUDIO_URL is not set. Somebody"
+                " without a password says that Label Studio is at %.200r. If that is right, set"
+                " LABEL_STUDIO_URL to the address at which the backend reaches Label Studio.",
                 hostname,
             )
         if self._setup_info is not None:
@@ -80,7 +80,7 @@ class LabelStudio:
 
     @property
     def working_credential(self) -> Credential | None:
-        """The credential that Label Studio accepted last; None as long as nothing was asked."""
+        """The credential that Label Studio accepted last; None before the first request."""
         return self._sign_in.working_credential
 
     def local_url(self, url: httpx.URL) -> httpx.URL | None:
@@ -92,10 +92,10 @@ class LabelStudio:
         return self._sign_in.get(url, deadline)
 
     def version(self) -> str:
-        """The name and version of the server at :attr:`url`. It is asked without a token.
+        """The name and version of the server at :attr:`url`. The request carries no token.
 
         Raises:
-            LabelStudioError: no answer, or an answer that is not Label Studio's.
+            LabelStudioError: no answer, or not the answer of a Label Studio.
         """
         path = "/api/version/"
         url = httpx.URL(self.url + path)
@@ -110,12 +110,12 @@ class LabelStudio:
         """The user whose token is accepted.
 
         Raises:
-            LabelStudioError: none is, or no answer.
+            LabelStudioError: no token is accepted, or no answer.
         """
         return self._object("/api/current-user/whoami")
 
     def project(self, project_id: int) -> dict[str, Any]:
-        """A project, its ``label_config`` and ``task_number`` among its fields.
+        """A project. Its fields include ``label_config`` and ``task_number``.
 
         Raises:
             LabelStudioError: there is none, or no answer.
@@ -123,7 +123,7 @@ class LabelStudio:
         return self._object(f"/api/projects/{project_id}/")
 
     def backends(self, project_id: int) -> list[dict[str, Any]]:
-        """The ML backends of a project. Label Studio calls each one's /health before it answers.
+        """The ML backends of a project. Label Studio calls ``/health`` of each before it answers.
 
         Raises:
             LabelStudioError: no answer.
@@ -163,8 +163,8 @@ class LabelStudio:
         """The next tasks of a project, in the order of their ids.
 
         Args:
-            task_id: they come after this one; 0 for the first.
-            count: at most so many.
+            task_id: the tasks after this task; 0 for the first tasks.
+            count: the largest number of tasks.
 
         Raises:
             LabelStudioError: no answer.
@@ -185,7 +185,7 @@ class LabelStudio:
         return tasks
 
     def all_tasks(self, project_id: int, page_size: int = 500) -> Iterator[dict[str, Any]]:
-        """Every task of a project, in the order of their ids, a page at a time.
+        """Every task of a project, in the order of their ids. One request gets a page of tasks.
 
         Raises:
             LabelStudioError: no answer.
@@ -212,14 +212,16 @@ class LabelStudio:
         return self.get(url, self._http.deadline())
 
     def _checked(self, response: Response, path: str) -> Any:
-        """The JSON of a response, once it is certain that Label Studio has sent it."""
+        """The JSON of a successful response of Label Studio."""
         if response.location is not None:
             raise LabelStudioError(
-                f"{self.url} sends elsewhere, to {redacted(response.location)}: set"
-                " LABEL_STUDIO_URL to the address that answers itself"
+                f"{self.url} redirects to {redacted(response.location)}: set LABEL_STUDIO_URL to"
+                " the address that answers without a redirect"
             )
         if response.status == httpx.codes.NOT_FOUND:
-            raise LabelStudioError(f"Label Studio has no {path}, or not for the user of its token")
+            raise LabelStudioError(
+                f"Label Studio has no {path}, or the user of the token may not see it"
+            )
         if not response.is_ok:
             raise LabelStudioError(f"Label Studio answered {response.status_line} to {path}")
         return response.json()

@@ -1,8 +1,8 @@
-"""Label Studio's tokens: which kind one is, and how it is sent.
+"""Label Studio's tokens: the kinds, and the header that each kind is sent in.
 
-A personal access token is a JWT that is only good for getting access tokens of five minutes, which
-are sent as ``Bearer``; a legacy token is sent as ``Token``. As measured on Label Studio 1.23;
-neither works in the place of the other.
+A personal access token is a JWT. Label Studio exchanges a personal access token for an access
+token that is valid for five minutes. An access token is sent as ``Bearer``, a legacy token as
+``Token``. Label Studio 1.23 refuses every other combination.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable
 
 import jwt
 
-_RENEW_BEFORE_S = 30.0  # an access token is not used in its last seconds
+_RENEW_BEFORE_S = 30.0  # the last seconds of an access token are not used
 
 Exchange = Callable[[str], str]
 
 
 class Credential:
-    """One token. Threads may share it.
+    """A token. Threads may share a credential.
 
     Args:
-        token: as it was given.
-        source: where it was given, for sentences.
+        token: the token as the operator or Label Studio gave it.
+        source: who gave the token, for messages.
     """
 
     def __init__(self, token: str, source: str) -> None:
@@ -37,7 +37,7 @@ class Credential:
         self._renew_at = 0.0
 
     def __str__(self) -> str:
-        """What it is and where it came from; never the token."""
+        """The kind and the source of the token; never the token itself."""
         if self._is_personal:
             return f"the personal access token in {self.source}"
         if self._is_access:
@@ -46,14 +46,15 @@ class Credential:
 
     @property
     def is_legacy(self) -> bool:
-        """Whether it is of the kind that Label Studio has switched off by default."""
+        """Whether this is a legacy token. Label Studio switches them off by default."""
         return not (self._is_personal or self._is_access)
 
     def header(self, exchange: Exchange) -> str:
         """The Authorization header to send.
 
         Args:
-            exchange: gets an access token for a personal one; what it raises is raised.
+            exchange: takes a personal access token and returns an access token. Its errors are
+                passed on.
         """
         if self._is_access:
             return f"Bearer {self.token}"
@@ -72,8 +73,8 @@ class Credential:
 def jwt_claims(token: str) -> dict[str, object]:
     """The claims of a JWT; {} for any other token.
 
-    The signature is not verified: only the kind of the token and its end are asked, and Label
-    Studio decides on the rest.
+    The signature is not verified. Only the kind and the end of the token are read here; Label
+    Studio verifies the token.
     """
     try:
         claims: dict[str, object] = jwt.decode(token, options={"verify_signature": False})
@@ -83,7 +84,10 @@ def jwt_claims(token: str) -> dict[str, object]:
 
 
 def _lifetime_s(access_token: str) -> float:
-    """How long it is good for; from its own two times where it has them, since clocks differ."""
+    """How long an access token is valid, seconds.
+
+    Both times come from the token where it has both, because two machines' clocks may differ.
+    """
     claims = jwt_claims(access_token)
     ends, begins = claims.get("exp"), claims.get("iat", time.time())
     if isinstance(ends, int | float) and isinstance(begins, int | float):

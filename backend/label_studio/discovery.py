@@ -1,7 +1,8 @@
-"""Where Label Studio is reached from here.
+"""The address at which this process reaches Label Studio.
 
-LABEL_STUDIO_URL says so, or Label Studio itself in ``/setup``. A container that hears "localhost"
-looks for Label Studio at the names that a container has for its host and for the service.
+LABEL_STUDIO_URL or ``/setup`` gives the address. "localhost" in a container means the container
+itself. There, Label Studio is also looked for under the names that containers use for their host
+and for other services.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _PROBE_S = 3.0
 
 
 class Discovery:
-    """The address of Label Studio. Threads may share a discovery.
+    """Finds the address of Label Studio. Threads may share a discovery.
 
     Args:
-        url: LABEL_STUDIO_URL, without a slash at the end; None to go by ``setup_info``.
+        url: LABEL_STUDIO_URL without a slash at the end; None to use ``setup_info``.
         http: makes the requests.
-        setup_info: the last ``/setup``; None where there is none.
-        container_hosts: host names to try in the place of localhost. By default two names that make
-            sense in a container, when this process runs in a container.
+        setup_info: the last ``/setup``, or None.
+        container_hosts: host names to try beside localhost; None for the two usual names if this
+            process runs in a container.
     """
 
     def __init__(
@@ -56,15 +57,16 @@ class Discovery:
 
     @property
     def url(self) -> str:
-        """Where Label Studio is reached from here, without a slash at the end.
+        """The address of Label Studio without a slash at the end.
 
         Raises:
-            LabelStudioError: nobody has said.
+            LabelStudioError: neither LABEL_STUDIO_URL nor ``/setup`` gives an address.
         """
         candidates = self._candidates()
         if not candidates:
             raise LabelStudioError(
-                "LABEL_STUDIO_URL is not set: set it to where Label Studio is reached from here"
+                "LABEL_STUDIO_URL is not set: set it to the address at which the backend reaches"
+                " Label Studio"
             )
         if len(candidates) == 1:
             return candidates[0]
@@ -78,7 +80,7 @@ class Discovery:
             return self._found[1]
 
     def local_url(self, url: httpx.URL) -> httpx.URL | None:
-        """A URL of Label Studio's as it is reached from here; None for another host's URL."""
+        """A URL of Label Studio as this process reaches it; None for the URL of another host."""
         candidates = self._candidates()
         if origin(url) not in {origin(httpx.URL(candidate)) for candidate in candidates}:
             return None
@@ -86,17 +88,17 @@ class Discovery:
         return url.copy_with(scheme=here.scheme, host=here.host, port=here.port)
 
     def forget(self) -> None:
-        """Look again: Label Studio did not answer, so it may have moved."""
+        """Forget the address, because Label Studio did not answer there."""
         self._found = None
 
     def hint(self, url: httpx.URL) -> str:
-        """What is special about a URL that did not answer, in brackets; often nothing."""
+        """A remark in brackets about a URL that did not answer; often an empty text."""
         if url.host in _LOOPBACK and self._container_hosts:
             return f" ({url.host} is this container itself)"
         return ""
 
     def _candidates(self) -> tuple[str, ...]:
-        """Where Label Studio may be: as set, as it says, and both as seen from a container."""
+        """The addresses of LABEL_STUDIO_URL and ``/setup``, and both as seen in a container."""
         hostname = self._setup_info.read().hostname if self._setup_info else None
         stated = [self.set_url] if self.set_url else []
         if hostname:
@@ -114,9 +116,9 @@ class Discovery:
         return tuple(dict.fromkeys(found))
 
     def _answers(self, candidate: str) -> bool:
-        """Whether Label Studio answers at a candidate. No token is sent.
+        """Whether Label Studio answers at a candidate. The request carries no token.
 
-        LABEL_STUDIO_URL may give any answer: the operator has said that it is Label Studio.
+        At LABEL_STUDIO_URL any answer counts, because the operator has named that address.
         """
         url = httpx.URL(f"{candidate}/api/version/")
         try:

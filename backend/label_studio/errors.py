@@ -2,4 +2,4 @@
 
 
 class LabelStudioError(ValueError):
-    """Label Studio did not answer as expected. Names the cause and the remedy."""
+    """Label Studio did not answer as expected. The message names cause and remedy."""

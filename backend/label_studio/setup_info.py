@@ -1,7 +1,7 @@
-"""What Label Studio says of itself in /setup, kept where every worker finds it.
+"""What Label Studio says about itself in ``/setup``, kept in a file for all workers.
 
-Label Studio calls one worker of several, and the others must know too: hence a file, which only
-its owner may read, since the token is in it.
+Label Studio calls only one of several workers, and the other workers must know too. The file holds
+a token, so only its owner may read the file.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SetupInfo:
-    """Where Label Studio says it is, and the token that it hands out. Either may be missing."""
+    """The address and the token that Label Studio sends. Each may be missing."""
 
     hostname: str | None = None
     access_token: str | None = None
 
 
 class SetupInfoFile:
-    """The last setup info. Workers, restarts and threads share it.
+    """The file with the last setup info. Workers, restarts and threads share the file.
 
     Args:
-        path: the file; its folder is made when it is first needed.
+        path: the file. Its folder is made when the file is first written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class SetupInfoFile:
         self._unwritten: SetupInfo | None = None
 
     def read(self) -> SetupInfo:
-        """The last setup info; an empty one where there was none."""
+        """The last setup info; an empty setup info if there was none."""
         if self._unwritten is not None:
             return self._unwritten
         try:
@@ -49,7 +49,7 @@ class SetupInfoFile:
         return SetupInfo(hostname, token)
 
     def write(self, info: SetupInfo) -> None:
-        """Keep a setup info; only in this process where the file cannot be written."""
+        """Keep a setup info. If the file cannot be written, only this process keeps it."""
         if info == self.read():
             return
         try:
@@ -58,7 +58,7 @@ class SetupInfoFile:
         except OSError as error:
             self._unwritten = info
             logger.warning(
-                "what Label Studio says of itself is known to one worker only, since CACHE_DIR"
+                "only one worker knows what Label Studio says about itself, because CACHE_DIR"
                 " cannot be written (%s): set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",
                 error.strerror,
             )

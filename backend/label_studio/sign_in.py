@@ -1,6 +1,6 @@
-"""Requests to Label Studio with the token that it accepts.
+"""Requests to Label Studio with a token that Label Studio accepts.
 
-The token goes to Label Studio's own origin and nowhere else.
+The token is sent to Label Studio and to no other host.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SignIn:
         api_key: a personal access token, a legacy token, or None.
         http: makes the requests.
         discovery: where Label Studio is.
-        setup_info: the last ``/setup``, whose token is tried where the other one is refused.
+        setup_info: the last ``/setup``. Its token is tried if Label Studio refuses ``api_key``.
 
     Attributes:
         working_credential: the credential that Label Studio accepted last.
@@ -50,10 +50,10 @@ class SignIn:
         self.working_credential: Credential | None = None
 
     def get(self, url: httpx.URL, deadline: float) -> Response:
-        """Get a URL of Label Studio's, with the token that it accepts.
+        """Get a URL of Label Studio with a token that Label Studio accepts.
 
         Args:
-            url: as it is reached from here.
+            url: the URL as this process reaches it.
             deadline: when to give up, by the monotonic clock.
 
         Raises:
@@ -86,7 +86,7 @@ class SignIn:
         headers: dict[str, str],
         json: Any = None,
     ) -> Response:
-        """Make a request without a token of its own.
+        """Make a request to Label Studio. Only ``headers`` may carry a token.
 
         Raises:
             LabelStudioError: Label Studio does not answer.
@@ -98,8 +98,8 @@ class SignIn:
         except HttpClientError as error:
             self._discovery.forget()
             raise LabelStudioError(
-                f"Label Studio did not answer: {error}. Is LABEL_STUDIO_URL where it is reached"
-                f" from here{self._discovery.hint(url)}?"
+                f"Label Studio did not answer: {error}. Is LABEL_STUDIO_URL the address at which"
+                f" the backend reaches Label Studio{self._discovery.hint(url)}?"
             ) from error
 
     def _headers(self, credential: Credential | None, deadline: float) -> dict[str, str]:
@@ -108,7 +108,7 @@ class SignIn:
         return {"Authorization": credential.header(lambda token: self._exchange(token, deadline))}
 
     def _exchange(self, personal_token: str, deadline: float) -> str:
-        """An access token for a personal access token."""
+        """Exchange a personal access token for an access token."""
         url = httpx.URL(self._discovery.url + "/api/token/refresh/")
         response = self.request("POST", url, deadline, {}, {"refresh": personal_token})
         fields = response.json() if response.is_ok else None
@@ -118,7 +118,7 @@ class SignIn:
         return access_token
 
     def _credentials(self) -> list[Credential | None]:
-        """What to try, in order; None for no token."""
+        """The credentials to try, in order; None stands for a request without a token."""
         offered = [self._set_credential] if self._set_credential else []
         token = self._setup_info.read().access_token if self._setup_info else None
         if token and token.isascii() and token.isprintable():
@@ -130,7 +130,7 @@ class SignIn:
 
 
 class _RefusedError(ValueError):
-    """A personal access token was not exchanged for an access token."""
+    """Label Studio gave no access token for a personal access token."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -138,16 +138,16 @@ class _RefusedError(ValueError):
 
 
 def _refusal(url: httpx.URL, status: int, refused: list[str]) -> str:
-    """Why Label Studio answered 401 or 403, and the remedy."""
+    """A sentence: why Label Studio answered 401 or 403, and the remedy."""
     asked = f"Label Studio refuses {redacted(url)}"
     if not refused:
         return f"{asked} ({status}) without a token: {_NEW_TOKEN} {_API_KEY}"
     sentence = f"{asked} to {' and to '.join(refused)}: {_NEW_TOKEN} {_API_KEY}"
     if any("legacy token" in token for token in refused):
-        sentence += "; legacy tokens are switched off unless an organization allows them"
+        sentence += "; Label Studio refuses legacy tokens unless the organization allows them"
     if url.path.startswith("/data/local-files") and status == httpx.codes.FORBIDDEN:
         sentence += (
-            "; or Label Studio does not serve local files at all: start it with"
+            "; or Label Studio does not serve local files: start Label Studio with"
             " LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true"
         )
     return sentence

@@ -155,7 +155,7 @@ def test_label_studio_is_elsewhere(tmp_path: Path) -> None:
         {
             "cache folder": ("FAIL", "set CACHE_DIR to a folder"),
             "redis": ("FAIL", "start it, or correct the address"),
-            "label studio": ("FAIL", "Is LABEL_STUDIO_URL where it is reached from here"),
+            "label studio": ("FAIL", "Is LABEL_STUDIO_URL the address at which"),
             "token": ("skip", "Label Studio is not reached"),
             "one task": ("skip", "no project is found"),
         },

@@ -62,7 +62,7 @@ def test_label_studio_loads_every_example(label_studio: LabelStudio, path: Path)
 def test_an_upload_with_a_personal_access_token(label_studio: LabelStudio, upload: str) -> None:
     assert upload.startswith("/data/upload/")
     assert fetch(label_studio.url, label_studio.token, upload).startswith(b"\x89PNG")
-    # as a browser on another name of the machine has it: that is not Label Studio's origin
+    # another name of the same machine is not Label Studio's origin
     elsewhere = label_studio.url.replace("127.0.0.1", "localhost") + upload
     with pytest.raises(ValueError, match="not on the public internet"):
         fetch(label_studio.url, label_studio.token, elsewhere)
@@ -95,13 +95,11 @@ def test_a_local_file_through_label_studio_and_from_its_folder(label_studio: Lab
     url = "/data/local-files/?d=pictures/a b.png"
     assert fetch(label_studio.url, label_studio.token, url) == content
     assert fetch(label_studio.url, None, url, local_files=root) == content
-    with pytest.raises(ValueError, match="a local storage that the project has connected"):
+    with pytest.raises(ValueError, match="not in a local storage of the project"):
         fetch(label_studio.url, label_studio.token, "/data/local-files/?d=pictures/gone.png")
 
 
-def test_doctor_finds_nothing_to_mend(
-    label_studio: LabelStudio, project_id: int, tmp_path: Path
-) -> None:
+def test_doctor_finds_no_fault(label_studio: LabelStudio, project_id: int, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "backend", "doctor", "--project", str(project_id)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Which addresses an image may come from."""
+"""The addresses from which an image may come."""
 
 import ipaddress
 
@@ -56,13 +56,13 @@ def test_public(address: str) -> None:
 
 
 class TestAllowedHosts:
-    def test_a_name_with_whatever_address_it_has(self) -> None:
+    def test_a_name_allows_every_address_of_the_host(self) -> None:
         allowed = AllowedHosts.parse("MinIO, images.example")
         assert allowed.allow("minio", ipaddress.ip_address("10.0.0.1"))
         assert allowed.allow("images.example.", ipaddress.ip_address("::1"))
         assert not allowed.allow("other.example", ipaddress.ip_address("10.0.0.1"))
 
-    def test_a_network_for_whatever_name_leads_there(self) -> None:
+    def test_a_network_allows_every_name_with_an_address_in_it(self) -> None:
         allowed = AllowedHosts.parse("10.0.0.0/8 fd00::/8,127.0.0.1")
         assert allowed.allow("minio", ipaddress.ip_address("10.9.9.9"))
         assert allowed.allow("minio", ipaddress.ip_address("::ffff:10.9.9.9"))
@@ -72,6 +72,6 @@ class TestAllowedHosts:
         assert not allowed.allow("minio", ipaddress.ip_address("192.168.0.1"))
 
     @pytest.mark.parametrize("text", ["http://minio", "10.0.0.0/99", "a b$", "*"])
-    def test_neither(self, text: str) -> None:
+    def test_neither_a_name_nor_a_network(self, text: str) -> None:
         with pytest.raises(ValueError, match="neither a host name nor a network"):
             AllowedHosts.parse(text)

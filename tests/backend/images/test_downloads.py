@@ -1,4 +1,4 @@
-"""Bad downloads, seen from a click: each ends in a named error, and others' clicks go on."""
+"""Bad downloads: each ends in a named error, and the clicks of others go on."""
 
 import socket
 import threading
@@ -30,7 +30,7 @@ def body(content: bytes, length: int | None = None) -> bytes:
 
 
 def huge_png() -> bytes:
-    """30,000 x 30,000 pixels in some 100 kB: each row is nothing."""
+    """30,000 x 30,000 black pixels in about 100 kB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checked = kind + data
@@ -44,7 +44,7 @@ def huge_png() -> bytes:
 
 
 class Faulty:
-    """Answers every connection with the same bytes, then maybe more of them for ever."""
+    """A host that sends the same bytes to every connection, and then more bytes for ever."""
 
     def __init__(self, first: bytes, more: bytes = b"", pause_s: float = 0.0) -> None:
         self._first, self._more, self._pause_s = first, more, pause_s
@@ -117,14 +117,14 @@ def test_each_ends_in_a_named_error(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_huge_one_is_small_on_the_way() -> None:
+def test_the_huge_image_is_a_small_download() -> None:
     assert len(HUGE) < 150_000
 
 
 def test_other_clicks_go_on_meanwhile(
     backend, recorded: Recorded, faulty: Callable[..., Faulty]
 ) -> None:
-    """Three clicks wait for a host that sends a byte now and then; the others get their masks."""
+    """Three clicks wait for a slow host; the other clicks get their masks."""
     slow = faulty(body(b"", 9999), b"x", 0.2)
     stuck = recorded("click_positive")["json"]
     stuck["tasks"][0]["data"]["image"] = slow.url

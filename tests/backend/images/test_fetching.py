@@ -1,4 +1,4 @@
-"""An image from wherever a task says; and no secret to anybody else."""
+"""The file behind the URL of a task; no secret goes to another host."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def redirect(url: str) -> Response:
 
 
 class Host:
-    """Answers by path, and remembers who asked with which token."""
+    """A host that answers by path and notes the path and the token of every request."""
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.answers: dict[str, Response | Callable[[str | None], Response]] = {}
@@ -78,7 +78,7 @@ class Host:
         Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def accept(self, *tokens: str) -> None:
-        """Give /image to these tokens only."""
+        """Answer /image to these tokens only."""
         self.answers["/image"] = lambda token: IMAGE if token in tokens else (401, {}, b"")
 
     def close(self) -> None:
@@ -124,11 +124,11 @@ def fetcher(url: str | None, api_key: str | None = LEGACY_TOKEN, **options: obje
 
 
 def studio(*arguments: object) -> LabelStudio:
-    """As it is outside of a container."""
+    """A client of Label Studio that is not in a container."""
     return LabelStudio(*arguments, container_hosts=())
 
 
-class TestWhereFrom:
+class TestSources:
     def test_another_host_without_a_token(self, label_studio: Host, elsewhere: Host) -> None:
         assert fetcher(label_studio.url).fetch(f"{elsewhere.url}/image") == b"image"
         assert elsewhere.asked == [("/image", None)]
@@ -145,7 +145,7 @@ class TestWhereFrom:
     def test_storages_through_label_studio(
         self, label_studio: Host, elsewhere: Host, uri: str
     ) -> None:
-        """It answers with the file, or with an address that needs no token."""
+        """Label Studio answers with the file or redirects to an address that needs no token."""
         name = base64.urlsafe_b64encode(uri.encode()).decode()
         path = f"/tasks/7/presign/?fileuri={name.replace('=', '%3D')}"
         label_studio.answers[path] = IMAGE
@@ -169,26 +169,26 @@ class TestWhereFrom:
             pytest.param("ftp://host/a.png", "cannot be fetched", id="scheme"),
             pytest.param("//host/a.png", "cannot be fetched", id="no-scheme"),
             pytest.param("data:image/png;base64", "has no comma", id="data-comma"),
-            pytest.param("data:image/png;base64,%%%", "no valid base64", id="data-base64"),
+            pytest.param("data:image/png;base64,%%%", "not valid base64", id="data-base64"),
             pytest.param("http://127.0.0.2:9/a.png", "cannot be fetched", id="refused"),
-            pytest.param("http://[::1/a.png", "cannot be fetched|no URL", id="broken-url"),
+            pytest.param("http://[::1/a.png", "cannot be fetched|not a valid URL", id="broken-url"),
             pytest.param("/data/\ud800.png", "half of a character", id="half-a-character"),
         ],
     )
-    def test_what_cannot_be_fetched_says_why(self, url: str, sentence: str) -> None:
+    def test_a_url_that_cannot_be_fetched_says_why(self, url: str, sentence: str) -> None:
         with pytest.raises((HttpClientError, LabelStudioError), match=sentence):
             Fetcher(None, http_client()).fetch(url, 7)
 
     def test_a_storage_without_a_task(self, label_studio: Host) -> None:
-        with pytest.raises(HttpClientError, match="through the task they belong to"):
+        with pytest.raises(HttpClientError, match="through their task"):
             fetcher(label_studio.url).fetch("s3://bucket/a.png")
 
     @pytest.mark.parametrize(
         ("url", "sentence"),
         [
             ("/data/upload/1/gone.png", "answered 404 Not Found: there is no such file"),
-            ("/data/local-files/?d=gone.png", "a local storage that the project has connected"),
-            ("s3://bucket/gone.png", "no source storage that this file lies in"),
+            ("/data/local-files/?d=gone.png", "not in a local storage of the project"),
+            ("s3://bucket/gone.png", "no source storage of the project contains"),
         ],
     )
     def test_a_404_says_what_is_missing(self, label_studio: Host, url: str, sentence: str) -> None:
@@ -206,7 +206,7 @@ class TestMountedFolder:
         return root
 
     @pytest.mark.parametrize("name", ["imgs/a%20b.png", "/imgs/a+b.png", "imgs/../imgs/a b.png"])
-    def test_a_file_in_it_is_read_where_it_is(
+    def test_a_file_in_the_folder_is_read_without_label_studio(
         self, label_studio: Host, root: Path, name: str
     ) -> None:
         files = fetcher(label_studio.url, local_files=root)
@@ -214,7 +214,7 @@ class TestMountedFolder:
         assert files.fetch(f"{label_studio.url}/data/local-files/?d={name}") == b"mounted"
         assert label_studio.asked == []
 
-    def test_a_link_that_stays_in_it(self, label_studio: Host, root: Path) -> None:
+    def test_a_link_inside_the_folder(self, label_studio: Host, root: Path) -> None:
         (root / "link.png").symlink_to(root / "imgs" / "a b.png")
         files = fetcher(label_studio.url, local_files=root)
         assert files.fetch("/data/local-files/?d=link.png") == b"mounted"
@@ -235,7 +235,7 @@ class TestMountedFolder:
             "%00",
         ],
     )
-    def test_everything_else_is_left_to_label_studio(
+    def test_every_other_file_comes_from_label_studio(
         self, label_studio: Host, root: Path, name: str
     ) -> None:
         (root / "link.png").symlink_to("../secret.png")
@@ -273,10 +273,10 @@ class TestTokens:
         files.fetch("/image")
         assert [path for path, _ in label_studio.asked].count(REFRESH) == 2
 
-    def test_what_setup_brought_when_the_set_one_is_refused(
+    def test_the_token_of_setup_when_the_set_token_is_refused(
         self, label_studio: Host, tmp_path: Path
     ) -> None:
-        """Tried once, then remembered, whatever /setup says afterwards."""
+        """The token is tried once and remembered, even if /setup sends another token later."""
         announced = SetupInfoFile(tmp_path / "announced")
         requests = http_client()
         known = studio(label_studio.url, LEGACY_TOKEN, requests, announced)
@@ -298,7 +298,7 @@ class TestTokens:
         ("token", "sentence"),
         [
             (None, r"\(401\) without a token: create a personal access token"),
-            (LEGACY_TOKEN, "the legacy token in LABEL_STUDIO_API_KEY.*legacy tokens are switched"),
+            (LEGACY_TOKEN, "the legacy token in LABEL_STUDIO_API_KEY.*refuses legacy tokens"),
             (ACCESS_TOKEN, "the short-lived access token in LABEL_STUDIO_API_KEY"),
             (PERSONAL_TOKEN, "the personal access token.*401 when an access token was asked for"),
         ],
@@ -318,7 +318,7 @@ class TestTokens:
             fetcher(label_studio.url).fetch("/data/local-files/?d=a.png")
 
 
-class TestTokensStayHome:
+class TestTokensStayWithLabelStudio:
     def test_not_along_a_redirect_elsewhere(self, label_studio: Host, elsewhere: Host) -> None:
         label_studio.answers["/image"] = redirect(f"{elsewhere.url}/image")
         assert fetcher(label_studio.url).fetch("/image") == b"image"
@@ -335,7 +335,9 @@ class TestTokensStayHome:
         files.fetch(f"{label_studio.url}/image".replace("127.0.0.1", "localhost"))
         assert neighbour.asked == label_studio.asked == [("/image", None)]
 
-    def test_back_home_it_is_sent_again(self, label_studio: Host, elsewhere: Host) -> None:
+    def test_a_redirect_back_to_label_studio_carries_the_token(
+        self, label_studio: Host, elsewhere: Host
+    ) -> None:
         label_studio.answers["/start"] = redirect(f"{elsewhere.url}/back")
         elsewhere.answers["/back"] = redirect(f"{label_studio.url}/image")
         fetcher(label_studio.url).fetch("/start")
@@ -349,7 +351,7 @@ class TestTokensStayHome:
         "target",
         ["http://127.0.0.3:9/", "http://169.254.169.254/latest", "file:///etc/passwd", "ftp://h/a"],
     )
-    def test_a_redirect_leads_nowhere_that_a_task_may_not(
+    def test_a_redirect_follows_the_rules_for_the_urls_of_tasks(
         self, label_studio: Host, elsewhere: Host, target: str
     ) -> None:
         for host in (label_studio, elsewhere):
@@ -369,7 +371,7 @@ class TestWhereLabelStudioIs:
     def test_localhost_from_inside_a_container(
         self, start_host: Callable[..., Host], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nobody at localhost, somebody else at the first neighbour, Label Studio at the second."""
+        """localhost does not answer, the first neighbour is a stranger, the second Label Studio."""
         stranger = start_host("127.0.0.3")
         found = start_host("127.0.0.2", stranger.port)
         stranger.answers["/api/version/"] = (200, {}, b'{"status": "UP"}')
@@ -398,7 +400,7 @@ class TestWhereLabelStudioIs:
     def test_setup_says_where_when_it_has_the_password(
         self, label_studio: Host, tmp_path: Path
     ) -> None:
-        """Another worker than the one that was told knows it too, and nobody else may read it."""
+        """Another worker knows the address too, and no other user may read the file."""
         path = tmp_path / "cache" / "announced"
         told = studio(None, None, http_client(), SetupInfoFile(path))
         told.note_setup(f"{label_studio.url}/", "from-setup", is_proven=True)
@@ -409,7 +411,7 @@ class TestWhereLabelStudioIs:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert list(path.parent.iterdir()) == [path]
 
-    def test_anybody_else_cannot_say_where(
+    def test_setup_without_a_password_cannot_say_where(
         self, elsewhere: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         announced = SetupInfoFile(tmp_path / "announced")
@@ -419,7 +421,7 @@ class TestWhereLabelStudioIs:
         with pytest.raises(LabelStudioError, match="LABEL_STUDIO_URL is not set"):
             Fetcher(known, requests).fetch("/image")
         assert elsewhere.asked == []
-        assert "set LABEL_STUDIO_URL to where it is reached from here" in caplog.text
+        assert "set LABEL_STUDIO_URL to the address at which" in caplog.text
 
     def test_a_set_address_keeps_its_token(self, label_studio: Host, elsewhere: Host) -> None:
         announcements = SetupInfoFile(Path("/nowhere/announced"))
@@ -429,7 +431,7 @@ class TestWhereLabelStudioIs:
         Fetcher(known, requests).fetch("/image")
         assert elsewhere.asked == []
 
-    def test_a_folder_that_cannot_be_written_leaves_it_to_one_worker(
+    def test_one_worker_knows_if_the_folder_cannot_be_written(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         announcements = SetupInfoFile(Path("/dev/null/announced"))
@@ -437,6 +439,6 @@ class TestWhereLabelStudioIs:
         assert announcements.read() == SetupInfo("http://h", "token")
         assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in caplog.text
 
-    def test_it_is_not_there(self) -> None:
-        with pytest.raises(LabelStudioError, match="Is LABEL_STUDIO_URL where it is reached"):
+    def test_label_studio_is_not_there(self) -> None:
+        with pytest.raises(LabelStudioError, match="Is LABEL_STUDIO_URL the address at which"):
             fetcher("http://127.0.0.1:9").fetch("/image")
