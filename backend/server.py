@@ -7,6 +7,7 @@ gives tracebacks to its callers.
 from __future__ import annotations
 
 import hmac
+import json
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -34,13 +35,33 @@ _OPEN = frozenset({"index", "health", "ready"})
 
 
 class _FastJSON(JSONProvider):
-    """For the megabytes of old drafts that come with a click, and the RLE that goes back."""
+    """For the megabytes of old drafts that come with a click, and the RLE that goes back.
+
+    orjson refuses half a character (a lone surrogate such as "\\ud83d", what is left of an emoji
+    that was cut in two) and NaN. Python's own reader and writer take both: one odd caption among
+    the annotations of a task must not cost the click.
+    """
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return orjson.dumps(obj).decode()
+        try:
+            return orjson.dumps(obj).decode()
+        except TypeError:
+            return json.dumps(obj)
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return orjson.loads(s)
+        try:
+            return orjson.loads(s)
+        except orjson.JSONDecodeError:
+            return _loads(s)
+
+
+def _loads(content: str | bytes) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deeply: lists in lists, or objects") from error
+    except ValueError as error:
+        raise BadRequest(f"the body is no JSON: {error}") from error
 
 
 def create_app(settings: Settings) -> Flask:
