@@ -51,8 +51,8 @@ def backend(served: Serving) -> str:
             ]
             for crowd in served.crowds
         ),
-        ["start to first answer, network converted before", f"{served.second_start_s:.1f} s"],
-        ["the very first start, which converts", f"{served.first_start_s:.0f} s"],
+        ["start to first answer", f"{served.second_start_s:.1f} s"],
+        ["the very first start", f"{served.first_start_s:.1f} s"],
         [
             "memory of a worker, resident",
             f"{served.resident_mb:.0f} MB, {served.shared_mb:.0f} of them shared by workers",

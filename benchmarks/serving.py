@@ -48,7 +48,8 @@ class Serving:
     """What was measured of the backend.
 
     Attributes:
-        first_start_s, second_start_s: from the command to the first answer; the first converts.
+        first_start_s, second_start_s: from the command to the first answer; the first
+            start computes the answers of the self-check.
         cold_ms, warm_ms: by size of the image, a click on one that is new, and on one embedded.
         http_ms: of a warm click at 1080p, what is not the mask and its RLE.
         crowds: clicks on embedded 1080p images.
