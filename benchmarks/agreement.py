@@ -22,7 +22,7 @@ from training.protocol import iou
 # The photographs that come with scikit-image, without a download.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "rocket", "clock", "retina")
 BAR = {"mean": 0.99, "5th percentile": 0.98, "worst": 0.93}
-_TIE = 0.02  # difference of two predicted IoUs that rounding may turn round
+_TIE = 0.02  # two predicted IoUs that differ by less may change places by rounding
 
 
 def main() -> int:
@@ -43,8 +43,8 @@ def main() -> int:
 def agreement(served: Predictor, exact: Predictor, clicks: int) -> dict[str, float]:
     """IoU of the masks that two predictors give for single clicks, spread over the photographs.
 
-    One click may mean several things. Where ``exact`` expects as much of two of its answers, either
-    is right: which one is shown, the last digit of any arithmetic decides.
+    One click may mean several things. Where ``exact`` predicts nearly the same IoU for two of its
+    answers, either of them is right: the last digit of the arithmetic decides between them.
 
     Returns:
         ``mean``, ``5th percentile`` and ``worst``.

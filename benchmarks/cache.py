@@ -1,4 +1,4 @@
-"""What the embedding cache saves: latency by tier, a session with prefetch, RQ workers.
+"""The gain of the embedding cache: latency by tier, a session with prefetch, RQ workers.
 
     python -m benchmarks.cache tiers      # a hit in each tier, and a miss
     python -m benchmarks.cache session    # 50 tasks of 8 s in a real Label Studio
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure_tiers(repetitions: int) -> None:
-    """Milliseconds until an embedding is at hand, by where it is found."""
+    """Milliseconds until an embedding is available, by the place where it is found."""
     predictor = load_predictor(find(None, DEFAULT_MODEL_DIR).path)
     with tempfile.TemporaryDirectory() as folder, running_redis() as url:
         disk, shared = DiskTier(Path(folder), 1 << 30), RedisTier(url)
@@ -98,8 +98,8 @@ def measure_tiers(repetitions: int) -> None:
 def measure_session(task_count: int, seconds: float) -> None:
     """How many first clicks of a session find their embedding ready.
 
-    The backend is connected after the tasks were imported, so that only opening and finishing
-    tasks says what comes next.
+    The backend is connected after the import of the tasks, so it learns which images come next from
+    opened and finished tasks alone.
     """
     with tempfile.TemporaryDirectory() as folder:
         label_studio = LabelStudio(EXECUTABLE, Path(folder) / "label-studio")
@@ -206,7 +206,7 @@ def running_redis() -> Iterator[str]:
 
 
 def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A drawn scene, 1080 x 1920 x 3 uint8 RGB."""
+    """A synthetic scene, 1080 x 1920 x 3 uint8 RGB."""
     scene = scenes.generate(np.random.default_rng(seed), 1024)
     return np.asarray(Image.fromarray(scene.image).resize((WIDTH, HEIGHT)))
 

@@ -15,7 +15,7 @@ Measurements = Mapping[str, Mapping[str, Any]]
 
 
 def networks(subjects: Measurements, floor: Mapping[str, Any]) -> str:
-    """The network by who runs it: milliseconds, and times the first one's."""
+    """The network by the program that runs it: milliseconds, and multiples of the first row."""
     first = next(iter(subjects.values()))
     header = ["", "encode, 1080p", "click, 1080p", "click, 12 MP"]
     rows = [

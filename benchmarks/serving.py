@@ -35,7 +35,7 @@ _LABEL_CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
 
 @dataclass(frozen=True)
 class Crowd:
-    """What annotators wait who click as soon as they have the mask before, each on his image."""
+    """How long annotators wait who click again as soon as a mask is there, each on another image."""
 
     annotators: int
     median_ms: float
@@ -45,16 +45,16 @@ class Crowd:
 
 @dataclass(frozen=True)
 class Serving:
-    """What was measured of the backend.
+    """The measurements of one backend.
 
     Attributes:
         first_start_s, second_start_s: from the command to the first answer; the first
             start computes the answers of the self-check.
-        cold_ms, warm_ms: by size of the image, a click on one that is new, and on one embedded.
-        http_ms: of a warm click at 1080p, what is not the mask and its RLE.
+        cold_ms, warm_ms: a click on a new image and on an embedded image, by size of the image.
+        http_ms: the part of a warm click at 1080p that is neither the mask nor its RLE.
         crowds: clicks on embedded 1080p images.
-        resident_mb, shared_mb: memory of the worker in the end, and what of it is files, libraries
-            and weights, that workers share.
+        resident_mb: memory of the worker at the end.
+        shared_mb: the part of it that workers share: files, libraries and weights.
     """
 
     first_start_s: float
@@ -119,7 +119,7 @@ def measure(checkpoint: Path, repetitions: int) -> Serving:
 def _http_ms(
     client: httpx.Client, images: str, model_dir: Path, checkpoint: Path, repetitions: int
 ) -> float:
-    """What a warm click takes longer than the same one in this process, by turns."""
+    """How much longer a warm click takes than the same click in this process, by turns."""
     predictor = load_predictor(checkpoint, model_dir=model_dir)
     embedding = as_kept(predictor.embed(image("1080p")))
     prompt = Prompt.from_points([click("1080p")])

@@ -1,4 +1,6 @@
-"""Who is measured, each in a process of its own: ``python -m benchmarks.subjects NAME CHECKPOINT``.
+"""The programs that are measured, each in a process of its own.
+
+    python -m benchmarks.subjects NAME CHECKPOINT REPETITIONS
 
 | name                 | what runs                                                               |
 |----------------------|-------------------------------------------------------------------------|
@@ -8,7 +10,7 @@
 | ultralytics          | Ultralytics' SAM on the same weights, all cores given to it             |
 | floor                | matrix products alone                                                   |
 
-Prints one line of JSON: milliseconds by what was measured, and more.
+Prints one line of JSON: milliseconds by the name of the measurement, and further figures.
 """
 
 from __future__ import annotations
@@ -50,12 +52,12 @@ def main() -> None:
 
 
 def image(size: str) -> Pixels:
-    """The photograph that is clicked on, in one of :data:`SIZES`."""
+    """The photograph that is clicked on, H x W x 3 uint8 RGB, in one of :data:`SIZES`."""
     return np.asarray(Image.fromarray(photograph("coffee")).resize(SIZES[size]))
 
 
 def click(size: str) -> tuple[float, float]:
-    """Where: (x, y) in pixels."""
+    """The click: (x, y) in pixels of that photograph."""
     width, height = SIZES[size]
     return CLICK[0] * width, CLICK[1] * height
 
@@ -114,7 +116,7 @@ def _original(checkpoint: Path, repetitions: int) -> Measured:
 
 
 def _ultralytics(checkpoint: Path, repetitions: int) -> Measured:
-    # Its settings are kept beside the checkpoint, and it fetches nothing.
+    # Ultralytics keeps its settings beside the checkpoint, and fetches nothing.
     os.environ.update(  # noqa: TID251
         YOLO_CONFIG_DIR=str(checkpoint.parent), YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false"
     )
@@ -122,7 +124,7 @@ def _ultralytics(checkpoint: Path, repetitions: int) -> Measured:
     from ultralytics.models.sam import Predictor
 
     cores = os.cpu_count() or 1
-    # It knows the architecture by the file's name.
+    # Ultralytics tells the architecture by the file's name.
     predictor = Predictor(
         overrides={
             "model": str(checkpoint),

@@ -1,4 +1,4 @@
-"""Times of a call."""
+"""Times of calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def median_ms(call: Callable[[], object], repetitions: int) -> float:
-    """The median time of a call, milliseconds, after one that does not count."""
+    """The median time of a call, milliseconds. A first call is not counted."""
     call()
     return statistics.median(elapsed_ms(call) for _ in range(repetitions))
 

@@ -1,6 +1,6 @@
-"""A checkpoint in the format of the published mobile_sam.pt whose values come from a fixed recipe.
+"""A checkpoint in the format of the published mobile_sam.pt, with values from a fixed recipe.
 
-Speed does not depend on what the values are, and the published file is not at hand everywhere.
+Speed does not depend on the values, and the published file is not available everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEYS = Path(__file__).parents[1] / "tests" / "data" / "mobile_sam_keys.json"
 
 
 def seeded() -> dict[str, Tensor]:
-    """The state dict; the numbers in tests/data/mobile_sam_golden.npz are those it gives."""
+    """The state dict from which the numbers in tests/data/mobile_sam_golden.npz were computed."""
     shapes: dict[str, list[int]] = json.loads(_KEYS.read_text())
     return {
         key: torch.zeros((), dtype=torch.int64)
@@ -31,10 +31,10 @@ def seeded() -> dict[str, Tensor]:
 
 
 def with_smooth_masks() -> dict[str, Tensor]:
-    """The same, but its masks are blobs, as real ones are, and not noise: it is long in RLE.
+    """The same with masks that are blobs, as real masks are. The RLE of noise is far longer.
 
-    The four pixels that the upscaling makes of one are alike. So are the four masks, and all are
-    predicted to be good: whichever of them is chosen, it is the same work.
+    The four pixels that the upscaling makes of each pixel are alike. The four masks are alike too,
+    and all have a high predicted IoU: the work is the same whichever mask is chosen.
     """
     values = seeded()
     for layer in ("0", "3"):
