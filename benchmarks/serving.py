@@ -35,7 +35,7 @@ _LABEL_CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
 
 @dataclass(frozen=True)
 class Crowd:
-    """How long annotators wait who click again as soon as a mask is there, each on another image."""
+    """How long annotators wait who click again as soon as they see a mask, each on an own image."""
 
     annotators: int
     median_ms: float
