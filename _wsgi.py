@@ -1,4 +1,4 @@
-"""gunicorn's entry point: `gunicorn _wsgi:app`, configured by gunicorn.conf.py."""
+"""The entry point of gunicorn: `gunicorn _wsgi:app`. gunicorn.conf.py configures gunicorn."""
 
 import logging
 import sys
@@ -7,11 +7,12 @@ from backend.allocator import keep_small_return_large
 from backend.server import create_app
 from backend.settings import Settings
 
-_GUNICORN_GIVES_UP = 4  # its own exit status for an app that cannot be loaded: no respawning
+# gunicorn's exit status for an app that does not load. gunicorn then starts no new worker.
+_APP_DOES_NOT_LOAD = 4
 
 keep_small_return_large()
 try:
     app = create_app(Settings.from_env())
 except (OSError, ValueError) as error:
     logging.getLogger("backend").critical("the backend cannot start: %s", error)
-    sys.exit(_GUNICORN_GIVES_UP)
+    sys.exit(_APP_DOES_NOT_LOAD)

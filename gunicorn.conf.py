@@ -1,4 +1,4 @@
-"""How gunicorn serves the backend. gunicorn reads this file by its name."""
+"""The configuration of gunicorn. gunicorn finds this file by its name."""
 
 import os
 import shutil
@@ -21,32 +21,33 @@ workers = _settings.workers
 threads = _settings.threads
 worker_class = "gthread"
 control_socket_disable = True
-timeout = 100  # Label Studio waits no longer than this for a prediction
+timeout = 100  # Label Studio waits this long for a prediction
 graceful_timeout = 10
-# Not preloaded: torch's thread pools do not survive a fork.
+# Every worker loads the app itself: torch's thread pools do not survive a fork.
 preload_app = False
 
-# prometheus_client adds up the workers' counts through files in the folder this variable names.
+# prometheus_client keeps the counts of each worker in files and adds them. This variable names the
+# folder of the files.
 _counts = tempfile.mkdtemp(prefix="mobilesam-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _counts  # noqa: TID251
 
 
 def on_starting(server: Any) -> None:
-    """Choose the checkpoint once for all workers, so that all of them serve the same one."""
+    """Choose the checkpoint once, so that all workers serve the same checkpoint."""
     try:
         checkpoint = weights.obtain(_settings.checkpoint, _settings.model_dir)
     except (OSError, ValueError):
-        return  # the first worker ends with the same error, and its log line names the cause
+        return  # the first worker meets the same error, logs the cause and ends
     os.environ["MOBILESAM_CHECKPOINT"] = str(checkpoint.path)  # noqa: TID251
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget what a worker that has ended had waiting."""
-    from prometheus_client.multiprocess import mark_process_dead  # reads the folder's name
+    """Remove the gauges of a worker that has ended."""
+    from prometheus_client.multiprocess import mark_process_dead  # reads the variable
 
     mark_process_dead(worker.pid)
 
 
 def on_exit(server: Any) -> None:
-    """Leave nothing behind."""
+    """Remove the folder of the counts."""
     shutil.rmtree(_counts, ignore_errors=True)

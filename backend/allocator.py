@@ -1,4 +1,4 @@
-"""glibc's memory allocator, told what to keep and what to give back."""
+"""Settings of glibc's memory allocator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _M_ARENA_MAX = -8
 
 
 def keep_small_return_large() -> None:
-    """Blocks of 8 MiB and more go back to the system when they are freed, others stay at hand.
+    """Return freed blocks of 8 MiB and more to the system, and keep smaller blocks.
 
-    By itself glibc learns from large blocks to keep them, for each thread of the server anew:
-    hundreds of megabytes after a few large images. And it gives back small ones, of which a click
-    needs a few of 4 MiB: to get them anew, page by page, takes as long as half a click. Other C
-    libraries are left alone.
+    By default glibc keeps large blocks, separately for each thread of the server. After a few large
+    images that is hundreds of megabytes. By default it also returns smaller blocks. A click needs
+    some blocks of 4 MiB, and to get these again takes half the time of a click. Other C libraries
+    are not changed.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -28,7 +28,7 @@ from backend.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 1 when something was left undone."""
+    """Run a command. Returns the exit status: 0, or 1 if a part of the work failed."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -44,17 +44,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     precompute = commands.add_parser(
         "precompute",
-        help="embed images before anybody clicks on them",
-        description="Embed the images of a project, of a file of tasks or of a folder. What is"
-        " embedded already is skipped, so an interrupted run goes on where it was.",
+        help="embed images before anybody clicks in them",
+        description="Embed the images of a project, of a file of tasks or of a folder. Images that"
+        " have an embedding are skipped, so an interrupted run can be started again.",
     )
     precompute.set_defaults(run=_precompute)
     doctor = commands.add_parser(
         "doctor",
         help="find out why a click brings no mask",
-        description="Checks everything between the weights and a mask, with the backend's own"
-        " settings, one line each: verdict, check and sentence, separated by tabs. The verdict is"
-        " ok, warn, FAIL or skip; the exit status is 1 after a FAIL.",
+        description="Checks everything from the weights to a mask with the settings of the backend."
+        " Each check prints a line: verdict, name and sentence, separated by tabs. The verdict is"
+        " ok, warn, FAIL or skip. The exit status is 1 after a FAIL.",
     )
     doctor.add_argument("--project", type=int, metavar="ID", help="a project of Label Studio")
     doctor.set_defaults(run=_doctor)
@@ -66,19 +66,19 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="with --tasks: the labeling config, which says where their images are",
+        help="with --tasks: the labeling config; it says which fields of a task are images",
     )
     precompute.add_argument(
         "--url-prefix",
         metavar="URL",
-        help="with --folder: what stands before the file's path in the tasks, such as"
+        help="with --folder: the part of the URL in the tasks before the path of the file, such as"
         " '/data/local-files/?d=images/'",
     )
     precompute.add_argument(
         "--queue",
         action="store_true",
-        help="let RQ workers do it, on the Redis of REDIS_URL: start them, on any number of"
-        f" machines, with the backend's settings and `rq worker --url $REDIS_URL {QUEUE_NAME}`",
+        help="embed on RQ workers that share the Redis of REDIS_URL; start them on any number of"
+        f" machines with the backend's settings: `rq worker --url $REDIS_URL {QUEUE_NAME}`",
     )
     return parser
 
@@ -90,11 +90,15 @@ def _precompute(options: argparse.Namespace, settings: Settings) -> int:
         if settings.redis_url is None:
             raise ValueError("--queue needs REDIS_URL")
         if options.folder is not None:
-            raise ValueError("--queue cannot take --folder: workers elsewhere do not see its files")
+            raise ValueError(
+                "--queue cannot be used with --folder: other machines cannot read its files"
+            )
         embed_on_workers(settings.redis_url, images, total, failures)
     else:
         if not settings.cache_disk_gb and settings.redis_url is None:
-            raise ValueError("nothing would be kept: set CACHE_DISK_GB above 0 or REDIS_URL")
+            raise ValueError(
+                "the embeddings would be lost: set CACHE_DISK_GB above 0, or set REDIS_URL"
+            )
         embed_here(Service.start(settings), images, total, failures)
     for failure in failures:
         print(f"{failure.name}: {failure.reason}", file=sys.stderr)
@@ -113,12 +117,12 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 def _images(
     options: argparse.Namespace, settings: Settings, failures: list[Failure]
 ) -> tuple[Iterator[ImageRef], int | None]:
-    """The images to embed, and how many they are where that is known."""
+    """The images to embed, and their number if it is known."""
     if options.folder is not None:
         if options.url_prefix is None:
             raise ValueError("--folder needs --url-prefix")
         if not options.folder.is_dir():
-            raise ValueError(f"there is no folder {options.folder}")
+            raise ValueError(f"the folder {options.folder} does not exist")
         return images_of_folder(options.folder, options.url_prefix), None
     if options.tasks is not None:
         if options.config is None:
@@ -138,5 +142,5 @@ def _images(
 def _read_tasks(path: Path) -> list[dict[str, Any]]:
     tasks = json.loads(path.read_text())
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise ValueError(f"{path} is no list of tasks")
+        raise ValueError(f"{path} is not a list of tasks in JSON")
     return [task if "data" in task else {"data": task} for task in tasks]

@@ -1,4 +1,4 @@
-"""Finds out why no click brings a mask: from the weights to a click, one line for each check."""
+"""Finds the reason why clicks get no mask. Checks everything from the weights to a click."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONNECT = "project Settings > Model > Connect Model"
 
 
 class Verdict(Enum):
-    """How a check ended. Only a failure makes the exit status 1."""
+    """The result of a check. Only FAILURE makes the exit status 1."""
 
     OK = "ok"
     WARNING = "warn"
@@ -37,24 +37,24 @@ class Verdict(Enum):
 
 
 class _Bad(Exception):
-    """A check has failed; the message has the mend."""
+    """A check has failed. The message names the remedy."""
 
 
 class _Doubtful(Exception):
-    """A check has found what works, and not as it should."""
+    """A check has found something that works, but not well."""
 
 
 class _Skip(Exception):
-    """A check makes no sense, because of an earlier one or of the settings."""
+    """A check is not possible, because of an earlier check or of the settings."""
 
 
 class Doctor:
-    """Runs the checks in order. A check that needs what an earlier one did not find is skipped.
+    """Runs the checks in order. A check is skipped if it needs an earlier check that failed.
 
     Args:
-        settings: those of the backend to look into.
-        project_id: the project to look at; without it, only what concerns no project is checked.
-        report: takes each check's name, verdict and sentence as soon as there is one.
+        settings: the settings of the backend.
+        project_id: the project to check, or None to check no project.
+        report: called after each check with its name, verdict and sentence.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Doctor:
         self._backend: dict[str, Any] | None = None
 
     def run(self) -> bool:
-        """Run every check; returns whether none has failed."""
+        """Run every check. Returns True if no check has failed."""
         checks: list[tuple[str, Callable[[], str]]] = [
             ("weights", self._weights),
             ("engine", self._engine),
@@ -117,8 +117,8 @@ class Doctor:
         checkpoint = weights.obtain(self._settings.checkpoint, self._settings.model_dir)
         if checkpoint.path == weights.BUILTIN_PATH:
             raise _Doubtful(
-                f"{checkpoint.model_version}, good for trying out only: put mobile_sam.pt into"
-                f" {self._settings.model_dir} or set MOBILESAM_CHECKPOINT to its path"
+                f"{checkpoint.model_version}, good for trying out only: put mobile_sam.pt"
+                f" into {self._settings.model_dir}, or set MOBILESAM_CHECKPOINT to its path"
             )
         return checkpoint.model_version
 
@@ -134,7 +134,7 @@ class Doctor:
         folder, gigabytes = self._settings.cache_dir, self._settings.cache_disk_gb
         if not gigabytes:
             raise _Doubtful(
-                "off: every restart encodes every image again; set CACHE_DISK_GB above 0"
+                "off: after a restart every image is encoded again. Set CACHE_DISK_GB above 0"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -142,19 +142,19 @@ class Doctor:
                 free = shutil.disk_usage(folder).free
         except OSError as error:
             raise _Bad(
-                f"{folder} cannot be written ({error.strerror}): set CACHE_DIR to a folder that"
-                " can, or give this one to the user that runs the backend"
+                f"{folder} cannot be written to ({error.strerror}): set CACHE_DIR to a folder that"
+                " the backend's user can write to"
             ) from error
         if free < gigabytes * 2**30:
             raise _Doubtful(
-                f"{folder} has {free / 2**30:.1f} GiB free, and CACHE_DISK_GB lets it take"
-                f" {gigabytes:g}: make room or set it lower"
+                f"{folder} has {free / 2**30:.1f} GiB of free space, but CACHE_DISK_GB is"
+                f" {gigabytes:g}: make space, or set CACHE_DISK_GB lower"
             )
         return f"{folder}, up to {gigabytes:g} GiB"
 
     def _redis(self) -> str:
         if self._settings.redis_url is None:
-            raise _Skip("REDIS_URL is not set: only several hosts need it")
+            raise _Skip("REDIS_URL is not set. Only several hosts need Redis")
         client = redis.Redis.from_url(
             self._settings.redis_url,
             socket_timeout=_REDIS_TIMEOUT_S,
@@ -165,16 +165,16 @@ class Doctor:
             policy = _eviction_policy(client)
         except redis.RedisError as error:
             raise _Bad(
-                f"it does not answer at REDIS_URL ({error}): start it, or correct the address"
+                f"Redis does not answer at REDIS_URL ({error}): start it, or correct the address"
             ) from error
         finally:
             client.close()
         if policy == "noeviction":
             raise _Doubtful(
-                "it answers, but refuses new embeddings once it is full: set its maxmemory and"
-                " maxmemory-policy allkeys-lru"
+                "Redis answers, but a full Redis will refuse new embeddings: set its maxmemory,"
+                " and its maxmemory-policy to allkeys-lru"
             )
-        return "it answers"
+        return "Redis answers"
 
     def _reach_label_studio(self) -> str:
         label_studio = self._started().label_studio
@@ -190,14 +190,14 @@ class Doctor:
 
     def _find_project(self) -> str:
         if self._project_id is None:
-            raise _Skip("say --project ID to check one")
+            raise _Skip("add --project ID to check a project")
         self._project = self._connected().project(self._project_id)
         return f'{self._project_id}, "{self._project.get("title", "")}"'
 
     def _registered(self) -> str:
         backends = self._connected().backends(self._found_project()["id"])
         if not backends:
-            raise _Bad(f"the project has no ML backend: add this one's URL in {_CONNECT}")
+            raise _Bad(f"the project has no ML backend: add the URL of this backend in {_CONNECT}")
         self._backend = max(backends, key=lambda b: (bool(b.get("is_interactive")), b.get("id", 0)))
         return f"{self._backend.get('url')}"
 
@@ -208,16 +208,16 @@ class Doctor:
         reason = str(backend.get("error_message") or "").strip().splitlines()
         raise _Bad(
             f"Label Studio does not reach {backend.get('url')}: start the backend there, or"
-            " correct the URL (from a container, localhost is the container itself; private"
-            " addresses need USE_DEFAULT_BANNED_SUBNETS=false in Label Studio)"
-            + (f"; it says: {reason[-1][:200]}" if reason else "")
+            " correct the URL. In a container, localhost is the container itself. Private addresses"
+            " need USE_DEFAULT_BANNED_SUBNETS=false in Label Studio."
+            + (f" Label Studio says: {reason[-1][:200]}" if reason else "")
         )
 
     def _interactive(self) -> str:
         if not self._registered_backend().get("is_interactive"):
             raise _Bad(
-                "clicks are not sent: switch Interactive preannotations on in project Settings >"
-                " Model, at the backend's Edit"
+                "Label Studio sends no clicks: in project Settings > Model, choose Edit at the"
+                " backend and switch Interactive preannotations on"
             )
         return "Label Studio sends clicks"
 
@@ -226,10 +226,10 @@ class Doctor:
         webhooks = self._connected().webhooks(self._found_project()["id"])
         for webhook in webhooks:
             if webhook.get("url") == wanted and webhook.get("is_active"):
-                return "Label Studio tells what annotators do, so the next images are embedded"
+                return "Label Studio reports what annotators do, so the next images are embedded"
         raise _Doubtful(
-            f"no active webhook to {wanted}, so images are not embedded ahead as annotators go on:"
-            " add it in project Settings > Webhooks, for all actions"
+            f"no active webhook to {wanted}, so the next images are not embedded before they are"
+            " opened: add the webhook in project Settings > Webhooks, for all actions"
         )
 
     def _labeling_config(self) -> str:
@@ -274,27 +274,29 @@ class Doctor:
 
     def _started(self) -> Service:
         if self._service is None:
-            raise _Skip("the engine does not run")
+            raise _Skip("the engine did not start")
         return self._service
 
     def _connected(self) -> LabelStudio:
         if self._label_studio is None:
-            raise _Skip("Label Studio is not reached")
+            raise _Skip("Label Studio does not answer")
         return self._label_studio
 
     def _found_project(self) -> dict[str, Any]:
         if self._project is None:
-            raise _Skip("no project is found" if self._project_id else "no --project is given")
+            raise _Skip(
+                "the project was not found" if self._project_id else "--project was not given"
+            )
         return self._project
 
     def _registered_backend(self) -> dict[str, Any]:
         if self._backend is None:
-            raise _Skip("no backend is registered")
+            raise _Skip("the project has no ML backend")
         return self._backend
 
 
 def _eviction_policy(client: redis.Redis) -> str | None:
-    """What Redis does once it is full; None where it does not tell, as hosted ones do not."""
+    """What a full Redis does. None if Redis does not tell, which is common with hosted Redis."""
     try:
         return str(client.config_get("maxmemory-policy").get("maxmemory-policy"))
     except redis.ResponseError:

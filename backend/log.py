@@ -1,7 +1,7 @@
-"""The log: one line for each thing that happens, its problems kept for /status.
+"""The log has one line for each event. The last problems are kept for /status.
 
-A line has a cause and a mend, no traceback: what an exception holds may be somebody's image or
-token. LOG_LEVEL=DEBUG shows tracebacks.
+A line names the cause and the remedy. It has no traceback, because an exception may hold an image
+or a token. LOG_LEVEL=DEBUG shows tracebacks.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _LOCK_WAIT_S = 1.0
 
 
 def configure(level: str) -> None:
-    """Set the process's log up."""
+    """Set up the log of this process."""
     handler = logging.StreamHandler()
     if level != "DEBUG":
         handler.setFormatter(OneLine())
     logging.basicConfig(level=level, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per request, with queries
-    # label-studio-ml reads each config too, and misses every Image tag that has a valueList
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # httpx logs the full URL of each request
+    # label-studio-ml reads every labeling config too, and warns of each Image tag with a valueList.
     logging.getLogger("label_studio_tools").setLevel(logging.WARNING)
 
 
 class OneLine(logging.Formatter):
-    """A record as one line, whatever is in it."""
+    """Formats every record as a single line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See :meth:`logging.Formatter.format`."""
@@ -46,7 +46,7 @@ class OneLine(logging.Formatter):
 
 
 def sentence(record: logging.LogRecord) -> str:
-    """What a record says, without line breaks; of an exception, its kind and its place."""
+    """The message of a record without line breaks, and the class and place of its exception."""
     text = record.getMessage()
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
@@ -58,11 +58,11 @@ def sentence(record: logging.LogRecord) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that went wrong.
+    """A warning or an error of the log.
 
     Attributes:
-        last: when it last did, seconds since the epoch.
-        count: how often it did.
+        last: the time of the last occurrence, seconds since the epoch.
+        count: the number of occurrences.
     """
 
     level: str
@@ -74,7 +74,7 @@ class Problem:
 class Problems(logging.Handler):
     """Keeps the last warnings and errors of all workers in one small file.
 
-    Where the file cannot be written, those of this process are kept in memory.
+    If the file cannot be written, the problems of this process are kept in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,7 +96,7 @@ class Problems(logging.Handler):
                 with write_atomically(self._path) as file:
                     file.write(json.dumps([asdict(p) for p in problems]).encode())
         except (OSError, Timeout, NotImplementedError):
-            return  # the log itself has it
+            return  # the log has the line anyway
 
     def last(self) -> list[Problem]:
         """The last problems, newest first."""
@@ -112,9 +112,9 @@ class Problems(logging.Handler):
 
 
 def keep_problems(problems: Problems, logger: logging.Logger) -> None:
-    """Begin to keep what goes wrong at a logger and below it.
+    """Begin to keep the warnings and errors of a logger and of the loggers below it.
 
-    A thread of its own writes the file, so no click waits for the lock that the workers share.
+    A separate thread writes the file, so no click waits for the lock that the workers share.
     """
     records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler = QueueHandler(records)
@@ -125,14 +125,14 @@ def keep_problems(problems: Problems, logger: logging.Logger) -> None:
 
 
 class _Sentence(logging.Formatter):
-    """A record as its sentence alone: nothing of an exception goes into the queue."""
+    """Formats a record as its sentence, so that no exception object goes into the queue."""
 
     def format(self, record: logging.LogRecord) -> str:
         return sentence(record)
 
 
 def _with(problems: list[Problem], problem: Problem) -> list[Problem]:
-    """Newest first; the same again only counts."""
+    """Newest first. A problem that occurs again raises its own count."""
     others = [p for p in problems if (p.level, p.sentence) != (problem.level, problem.sentence)]
     before = sum(p.count for p in problems) - sum(p.count for p in others)
     return [replace(problem, count=before + 1), *others][:_KEPT]

@@ -1,4 +1,4 @@
-"""What /metrics counts. gunicorn.conf.py makes the workers' counts one."""
+"""The counts of /metrics. prometheus_client adds the counts of gunicorn's workers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ CLICKS = Counter("mobilesam_clicks", "Interactive requests, by outcome", ["outco
 ENCODES = Counter("mobilesam_encodes", "Images encoded")
 CROP_ENCODES = Counter("mobilesam_crop_encodes", "Crops encoded to refine small objects")
 JOBS = Counter("mobilesam_jobs", "Background jobs, by outcome", ["outcome"])
-EMBEDDING_HITS = Counter(
-    "mobilesam_embedding_hits", "Embeddings found, by the tier that had them", ["tier"]
-)
+EMBEDDING_HITS = Counter("mobilesam_embedding_hits", "Embeddings found, by tier", ["tier"])
 CLICK_SECONDS = Summary("mobilesam_click_seconds", "Answering an interactive request")
-ENCODE_SECONDS = Summary("mobilesam_encode_seconds", "Encoding an image, waiting left out")
+ENCODE_SECONDS = Summary("mobilesam_encode_seconds", "Encoding an image, without waiting")
 WAITING = Gauge(
     "mobilesam_waiting", "Images waiting to be embedded ahead", multiprocess_mode="livesum"
 )
@@ -23,11 +21,11 @@ TIER_FAILURES = Counter(
 
 
 def registry() -> CollectorRegistry:
-    """The counts of all of gunicorn's workers; without gunicorn, of this process."""
+    """The counts of all workers of gunicorn. Without gunicorn, the counts of this process."""
     workers = CollectorRegistry()
     try:
         MultiProcessCollector(workers)
-    except ValueError:  # no folder that they share
+    except ValueError:  # no folder with counts of several workers
         return REGISTRY
     return workers
 

@@ -1,7 +1,8 @@
-"""The Label Studio class. "Model" means the network here; Label Studio would say it of this.
+"""The class that Label Studio's ML backend library calls: the plugin.
 
-The plugin is built anew for each request, as label-studio-ml does; what outlives a request is in
-:class:`backend.service.Service`, one for each process.
+Label Studio calls this class the model. In this project, the model is the network. A plugin is made
+for each request, as in label-studio-ml. Everything that outlives a request is in
+:class:`backend.service.Service`, and each process has one service.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from backend.service import Service
 from backend.settings import Settings
 from model.types import MaskPrediction
 
-# label-studio-ml imports torch where it finds it, for torch's multiprocessing alone. Hidden for
-# this one import, it takes Python's, and a process that needs no torch stays without it.
+# label-studio-ml imports torch if torch is installed, but needs only torch.multiprocessing. While
+# torch is hidden, the library uses Python's multiprocessing, and the process stays small.
 _torch = sys.modules.get("torch")
 sys.modules["torch"] = None  # type: ignore[assignment]
 try:
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
     """Answers smart keypoints and smart rectangles with masks.
 
-    Runs under our own server and, unchanged, under those of label-studio-ml 1.0.9 and 2.x.
+    Runs under the server of this project and under the servers of label-studio-ml 1.0.9 and 2.x.
     """
 
     service: ClassVar[Service | None] = None
@@ -51,7 +52,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
 
     @classmethod
     def shared_service(cls) -> Service:
-        """The process's service; started from the environment where no server has set one."""
+        """The service of this process. If no server has set a service, it is started now."""
         with cls._starting:
             if cls.service is None:
                 MobileSAMBackend.service = Service.start(Settings.from_env())
@@ -65,26 +66,26 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         """Answer one request.
 
         Args:
-            tasks: as Label Studio sends them; exactly one in an interactive request.
+            tasks: as Label Studio sends them. An interactive request has exactly one task.
             context: ``{"result": [smart regions]}``, ``{"event": name}`` of the coming editor,
                 or None when nobody has clicked.
 
         Returns:
-            One entry per task: an empty list where nobody has clicked, else a prediction whose
-            ``result`` holds a region for each object. A click that cannot be answered gets an
-            empty ``result`` and a line in the log that says why.
+            One entry per task. When nobody has clicked, the entry is an empty list. After a click
+            the entry is a prediction, and its ``result`` has a region for each object. A click
+            without an answer gets an empty ``result``, and a line in the log says why.
 
         Raises:
             MalformedRequestError: the request is not as Label Studio writes it.
-            UnanswerableRequestError: a prompt of the coming editor cannot be answered. That editor
-                shows errors; today's does not.
+            UnanswerableRequestError: a prompt of the coming editor has no answer. The coming
+                editor shows errors. Today's editor does not.
         """
         service = self.shared_service()
         config = LabelingConfig.parse(self.label_config)
         context = context or {}
         result = context.get("result")
         if result is None:
-            if context.get("event") in (None, "prewarm"):  # others need nothing of us
+            if context.get("event") in (None, "prewarm"):  # other events need no work
                 service.prefetcher.tasks_opened(tasks, config)
             return [[] for _ in tasks]
         task = tasks[0]
@@ -106,20 +107,22 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         ]
 
     def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Nothing: MobileSAM does not learn from annotations."""
+        """Do nothing: MobileSAM does not learn from annotations."""
         return {}
 
 
 def _predict_regions(
     segmenter: Segmenter, task: Mapping[str, Any], result: Sequence[Any], config: LabelingConfig
 ) -> list[dict[str, Any]]:
-    """From what the annotator did to the regions that Label Studio draws."""
+    """The regions that Label Studio draws in answer to the annotator's smart regions."""
     config = config.for_task(task)
     interactions = prompts.parse(result, config)
-    # before the images: none is fetched for an answer that cannot be given
+    # Before the images: without an output, no image needs to be fetched.
     outputs = [
-        TAGLESS_OUTPUT if one.is_tagless else config.output_for(one.to_name, one.labels)
-        for one in interactions
+        TAGLESS_OUTPUT
+        if interaction.is_tagless
+        else config.output_for(interaction.to_name, interaction.labels)
+        for interaction in interactions
     ]
     predictions = _segment(segmenter, task, interactions, outputs, config)
     predicted: list[dict[str, Any]] = []
@@ -141,7 +144,7 @@ def _segment(
     outputs: Sequence[Output],
     config: LabelingConfig,
 ) -> list[MaskPrediction]:
-    """One mask for each interaction; the objects of an image are decoded together."""
+    """One mask for each interaction. The objects of an image are decoded together."""
     of_image: dict[_Image, list[int]] = {}
     for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
         ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
@@ -158,7 +161,7 @@ def _segment(
 
 @dataclass(frozen=True)
 class _Image:
-    """What interactions must have in common to be decoded together."""
+    """Interactions with the same value are decoded together."""
 
     ref: ImageRef
     reported_size: tuple[int, int] | None

@@ -1,7 +1,7 @@
 """The HTTP server: Label Studio's contract, basic auth, errors as one sentence.
 
-Our own and not label-studio-ml's: that one answers 500 until each process has seen a /setup, and
-gives tracebacks to its callers.
+label-studio-ml has a server too, but it is not used. In that server, each process answers 500 until
+it has received a /setup, and callers get tracebacks.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from backend.status import page as status_page
 
 logger = logging.getLogger(__name__)
 
-_MAX_BODY_BYTES = 256 << 20  # a task brings all of its drafts and annotations along
-# An orchestrator's checks have no password.
+_MAX_BODY_BYTES = 256 << 20  # a task comes with all of its drafts and annotations
+# The checks of an orchestrator send no password.
 _OPEN = frozenset({"index", "health", "ready"})
 
 
 class _FastJSON(JSONProvider):
-    """For the megabytes of old drafts that come with a click, and the RLE that goes back.
+    """Reads and writes JSON with orjson: old drafts have megabytes, and the RLE of a mask is long.
 
-    orjson refuses half a character (a lone surrogate such as "\\ud83d", what is left of an emoji
-    that was cut in two) and NaN. Python's own reader and writer take both: one odd caption among
-    the annotations of a task must not cost the click.
+    orjson refuses NaN and half characters. Half an emoji such as "\\ud83d" remains when software
+    cuts a text in two. Python's own reader and writer accept both, because one odd caption in a
+    task must not cost the click.
     """
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
@@ -59,16 +59,16 @@ def _loads(content: str | bytes) -> Any:
     try:
         return json.loads(content)
     except RecursionError as error:
-        raise BadRequest("the body is nested too deeply: lists in lists, or objects") from error
+        raise BadRequest("the body is nested too deeply") from error
     except ValueError as error:
-        raise BadRequest(f"the body is no JSON: {error}") from error
+        raise BadRequest(f"the body is not JSON: {error}") from error
 
 
 def create_app(settings: Settings) -> Flask:
     """Load the model and build the app.
 
     Raises:
-        OSError, ValueError: the checkpoint cannot be used; says why.
+        OSError, ValueError: the backend cannot use the checkpoint. The message says why.
     """
     problems = Problems(settings.cache_dir / "problems.json")
     keep_problems(problems, logging.getLogger("backend"))
@@ -90,11 +90,13 @@ def create_app(settings: Settings) -> Flask:
         if settings.basic_auth is None or request.endpoint in _OPEN:
             return
         if request.endpoint == "webhook" and "Authorization" not in request.headers:
-            return  # Label Studio's webhook sends no password; what it says is looked up
+            return  # Label Studio's webhooks send no password. Their content is checked in the API.
         given = request.authorization
         user, password = settings.basic_auth
         if given is None or not (_same(given.username, user) & _same(given.password, password)):
-            raise Unauthorized("user and password are wrong or missing (BASIC_AUTH_USER)")
+            raise Unauthorized(
+                "the user or the password is wrong or missing (BASIC_AUTH_USER, BASIC_AUTH_PASS)"
+            )
 
     @app.get("/")
     def index() -> Response:
@@ -106,7 +108,7 @@ def create_app(settings: Settings) -> Flask:
 
     @app.get("/ready")
     def ready() -> Response:
-        # a worker takes no request before its model is loaded and warm: to answer is to be ready
+        # A worker accepts requests only after its model is loaded and warm.
         return jsonify(status="READY", model_version=model_version, engine=service.segmenter.engine)
 
     @app.get("/metrics")
@@ -140,8 +142,8 @@ def create_app(settings: Settings) -> Flask:
             raise BadRequest("an interactive request must have exactly one task")
         label_config = body.get("label_config")
         if not isinstance(label_config, str):
-            raise BadRequest("label_config must be the labeling config as text")
-        LabelingConfig.parse(label_config)  # or label-studio-ml fails on it without a sentence
+            raise BadRequest("label_config must be a string: the labeling config")
+        LabelingConfig.parse(label_config)  # label-studio-ml would fail without a sentence
         plugin = MobileSAMBackend(project_id=str(body.get("project")), label_config=label_config)
         if context is None:
             return jsonify(results=plugin.predict(tasks))
@@ -171,7 +173,7 @@ def _body() -> dict[str, Any]:
 def _text(body: dict[str, Any], name: str) -> str | None:
     text = body.get(name)
     if not isinstance(text, str | None):
-        raise BadRequest(f"{name} must be a text")
+        raise BadRequest(f"{name} must be a string")
     return text
 
 
@@ -183,7 +185,7 @@ def _tasks(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _context(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The interaction, or None where nobody has clicked."""
+    """The interaction, or None when nobody has clicked."""
     params = body.get("params", {})
     context = params.get("context") if isinstance(params, dict) else params
     if not isinstance(context, dict | None):
@@ -196,7 +198,7 @@ def _context(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _same(given: str | None, expected: str) -> bool:
-    """Compare in a time that does not tell how much was right."""
+    """Compare in constant time, so that the time tells nothing about the password."""
     return hmac.compare_digest((given or "").encode(), expected.encode())
 
 
@@ -210,7 +212,7 @@ def _malformed_region(error: MalformedRequestError) -> tuple[Response, int]:
 
 
 def _unanswerable_region(error: UnanswerableRequestError) -> Response:
-    """In the status line too, the only part of an error that Label Studio shows to anybody."""
+    """The sentence is in the status line too: Label Studio shows only this part of an error."""
     response, status = _error(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     response.status = f"{status} {_one_line(str(error))}"
     return response
@@ -223,9 +225,7 @@ def _one_line(sentence: str) -> str:
 
 def _internal_error(error: Exception) -> tuple[Response, int]:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _error(
-        "this is a fault of the backend: its log has the cause", HTTPStatus.INTERNAL_SERVER_ERROR
-    )
+    return _error("the backend failed: its log names the cause", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _error(sentence: str, status: int) -> tuple[Response, int]:

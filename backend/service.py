@@ -1,6 +1,6 @@
-"""What all requests of a process share, and how a process comes by it.
+"""The objects that all requests of a process share, and how they are made.
 
-The server, the commands and the RQ workers all start here, so all of them find the same weights.
+The server, the commands and the RQ workers start here, so all of them use the same weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Service:
-    """The loaded model and everything that feeds it. Threads may share a service."""
+    """The loaded model, the images and the caches. Threads may share a service."""
 
     segmenter: Segmenter
     images: ImageLoader
@@ -39,11 +39,11 @@ class Service:
     def start(cls, settings: Settings) -> Service:
         """Find the weights, load the model and connect the caches.
 
-        The published checkpoint is downloaded where it is missing. The prefetcher is idle until
-        its own ``start`` is called.
+        The published checkpoint is downloaded if it is missing. The prefetcher does nothing before
+        its method ``start`` is called.
 
         Raises:
-            OSError, ValueError: the checkpoint or the engine cannot be used; says why.
+            OSError, ValueError: the checkpoint or the engine cannot be used. The message says why.
         """
         checkpoint = weights.obtain(settings.checkpoint, settings.model_dir)
         predictor = load_predictor(
@@ -60,11 +60,11 @@ class Service:
 
 
 def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> LabelStudio:
-    """The client of Label Studio; no request is made yet.
+    """The client of Label Studio. Nothing is sent yet.
 
     Args:
-        settings: where Label Studio is, and its token.
-        http: the HTTP client to share with others.
+        settings: the URL and the token of Label Studio.
+        http: the HTTP client to use, or None for a new client.
     """
     return LabelStudio(
         settings.label_studio_url,

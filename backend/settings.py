@@ -1,6 +1,6 @@
-"""Every setting, read from the environment once. Nothing else reads the environment.
+"""Every setting. Only this module reads the environment.
 
-The names are those of Label Studio's own segment_anything_model example where it has them.
+Where Label Studio's segment_anything_model example has a setting, the name is the same.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one backend. README.md has a table row for each variable.
+    """The settings of a backend. README.md has a table row for each variable.
 
     Attributes:
-        label_studio_url: where Label Studio is reached from here, without a slash at the end.
+        label_studio_url: the URL of Label Studio as seen from here, without a slash at the end.
         label_studio_api_key: a personal access token or a legacy token.
-        local_files_document_root: the folder that Label Studio serves as local files, as it is
-            mounted here, or None.
+        local_files_document_root: the folder that Label Studio serves as local files, at its path
+            on this machine, or None.
         allowed_hosts: hosts and networks beside the public internet that images may come from.
-        basic_auth: (user, password) that Label Studio must send, or None.
-        checkpoint: the checkpoint file to use, or None to choose.
-        model_dir: where a downloaded checkpoint is kept.
+        basic_auth: the (user, password) that Label Studio must send, or None.
+        checkpoint: the checkpoint file to use. None: the published or the built-in checkpoint.
+        model_dir: the folder for the downloaded checkpoint.
         engine, precision: as ``model.load_predictor`` takes them.
-        cache_memory_mb: how much memory each worker keeps embeddings in, MiB.
-        cache_dir: the folder that workers and restarts share embeddings in.
-        cache_disk_gb: how much it may hold, GiB, 0.5 for half of one; 0 for no folder.
-        redis_url: the Redis that several hosts share embeddings in, or None.
+        cache_memory_mb: the memory for embeddings in each worker, MiB.
+        cache_dir: the folder of embeddings, shared by all workers and kept after a restart.
+        cache_disk_gb: the largest size of the folder, GiB. 0: no embeddings on disk.
+        redis_url: the Redis in which several hosts share embeddings, or None.
         host, port: the address to listen on.
-        workers, threads: processes, and simultaneous requests in each. Threads wait, for the
-            network or for an image, and hardly compute.
+        workers, threads: the number of processes, and of simultaneous requests in each process.
+            Most threads only wait for an image or for the model.
         log_level: DEBUG, INFO, WARNING or ERROR.
     """
 
@@ -71,10 +71,10 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:  # noqa: TID251
         """Read the settings.
 
-        A variable that is set to nothing counts as not set: compose files do that.
+        An empty variable counts as not set, because compose files pass empty variables.
 
         Raises:
-            ValueError: a variable has a value that cannot be used; names it.
+            ValueError: the value of a variable cannot be used. The message names the variable.
         """
         read = _Reader(environ)
         checkpoint = read.text("MOBILESAM_CHECKPOINT")
@@ -105,13 +105,13 @@ class Settings:
 
 
 class _Reader:
-    """Typed look-ups; an error names the variable and its value."""
+    """Reads variables as values of a type. Errors name the variable and its value."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
     def text(self, *names: str) -> str | None:
-        """The first of the names that is set."""
+        """The value of the first name that is set."""
         values = (self._environ.get(name, "").strip() for name in names)
         return next((value for value in values if value), None)
 
@@ -131,7 +131,7 @@ class _Reader:
             return None
         path = Path(value).expanduser()
         if not path.is_dir():
-            raise ValueError(f"{names[0]} is {value!r}, and there is no such folder here")
+            raise ValueError(f"{names[0]} is {value!r}, but that folder does not exist here")
         return path
 
     def allowed_hosts(self, name: str) -> AllowedHosts:
@@ -174,6 +174,6 @@ class _Reader:
             number = parse(value)
         except ValueError:
             number = None
-        if number is None or not low <= number <= high:  # NaN is not within
+        if number is None or not low <= number <= high:  # also refuses NaN
             raise ValueError(f"{name} is {value!r}; it must be a {kind}, {low} to {high}")
         return number

@@ -1,4 +1,4 @@
-"""The page of /status: what an operator wants to know at a glance, of all workers together."""
+"""The page of /status: the numbers and the last problems of all workers, for the operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIERS = ("memory", "disk", "redis")
 
 
 def page(service: Service, problems: list[Problem]) -> Response:
-    """The page, complete in itself."""
+    """The page. The browser needs no other file for it."""
     html = render_template(
         "status.html",
         facts=_facts(service),
@@ -54,11 +54,11 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
     credential = service.label_studio.working_credential
     return [
         ("Model", f"{service.segmenter.model_version} on {service.segmenter.engine}"),
-        ("Token in use", str(credential) if credential else "none yet, by this worker"),
+        ("Token in use", str(credential) if credential else "none yet in this worker"),
         (
             "Clicks",
             f"{clicks['mask']} masks, {clicks['empty']} empty,"
-            f" {clicks['unanswerable']} not answered",
+            f" {clicks['unanswerable']} without an answer",
         ),
         ("A click takes", mean("click")),
         ("Encoding an image takes", mean("encode")),

@@ -24,7 +24,7 @@ REQUESTS = ROOT / "tests" / "data" / "requests"
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Path], str]]:
-    """Serves folders on loopback, until the end; gives their URLs."""
+    """Serves folders on loopback until the end of the tests. Returns their URLs."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
@@ -46,7 +46,7 @@ def serve() -> Iterator[Callable[[Path], str]]:
 
 @pytest.fixture(scope="session")
 def image_host(tmp_path_factory: pytest.TempPathFactory, serve: Callable[[Path], str]) -> str:
-    """The images that the recorded requests speak of, served on loopback; gives the URL."""
+    """The URL of a loopback server with the images of the recorded requests."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
 
@@ -67,7 +67,7 @@ def image_host(tmp_path_factory: pytest.TempPathFactory, serve: Callable[[Path],
 
 @pytest.fixture(scope="session")
 def recorded(image_host: str) -> Callable[[str], dict]:
-    """Reads a recorded request; its images are those of ``image_host``."""
+    """Reads a recorded request. Its images are on ``image_host``."""
 
     def read(name: str) -> dict:
         text = (REQUESTS / f"{name}.json").read_text()
@@ -97,12 +97,12 @@ class Backend(Server):
         super().stop()
 
     def count(self, name: str) -> float:
-        """A counter of /metrics, summed over its labels."""
+        """The sum of a counter of /metrics over all labels."""
         lines = self.client.get("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     def wait_for(self, name: str, count: float) -> None:
-        """Until a counter of /metrics has reached ``count``."""
+        """Wait until a counter of /metrics has reached ``count``."""
         deadline = time.monotonic() + 60
         while self.count(name) < count:
             assert time.monotonic() < deadline, f"{name} is {self.count(name)}:\n{self.log[-2000:]}"
@@ -111,7 +111,7 @@ class Backend(Server):
 
 @pytest.fixture(scope="session")
 def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Backend]]:
-    """Starts backends with settings; stops them at the end."""
+    """Starts backends with settings, and stops them at the end of the tests."""
     started: list[Backend] = []
 
     def start(**settings: str) -> Backend:
@@ -125,7 +125,7 @@ def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A Redis of its own: the process and the URL."""
+    """A Redis for this test alone: its process and its URL."""
     try:
         server = RedisServer(tmp_path / "redis")
     except FileNotFoundError as error:
@@ -136,5 +136,5 @@ def redis_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
 
 @pytest.fixture(scope="session")
 def backend(start_backend: Callable[..., Backend], image_host: str) -> Backend:
-    """A backend with 2 workers of 4 threads that knows ``image_host`` as its Label Studio."""
+    """A backend with 2 workers of 4 threads. Its Label Studio is ``image_host``."""
     return start_backend(LABEL_STUDIO_URL=image_host, WORKERS="2", THREADS="4")

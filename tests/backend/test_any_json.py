@@ -1,6 +1,7 @@
-"""Whatever is posted gets an answer of Label Studio's contract or 400 with a sentence, never 500.
+"""Every request gets an answer of Label Studio's contract, or 400 with a sentence, but never 500.
 
-10,000 requests, the same at each run; `make fuzz` sends many more, other ones each time.
+The tests send the same 10,000 requests at each run. `make fuzz` sends many more, different ones at
+each run.
 """
 
 import copy
@@ -36,7 +37,7 @@ Send = Callable[[str, str, bytes], None]
 
 
 def trimmed(value: Json) -> Json:
-    """Without the thousands of numbers that drawn masks are."""
+    """The value without the thousands of numbers of drawn masks."""
     if isinstance(value, dict):
         return {key: trimmed(item) for key, item in value.items()}
     return [trimmed(item) for item in value[:4]] if isinstance(value, list) else value
@@ -85,7 +86,7 @@ values = st.recursive(
 
 @st.composite
 def changed(draw: st.DrawFn) -> tuple[str, Json]:
-    """A request that Label Studio really sent, other than it was in up to three places."""
+    """A request that Label Studio really sent, with changes in up to three places."""
     name = draw(st.sampled_from(POSTED))
     body = copy.deepcopy(RECORDED[name]["json"])
     for _ in range(draw(st.integers(1, 3))):
@@ -101,12 +102,12 @@ def changed(draw: st.DrawFn) -> tuple[str, Json]:
             else:
                 del place[last]
         except (KeyError, IndexError, TypeError):
-            continue  # the change before has taken the place away
+            continue  # an earlier change has removed the place
     return RECORDED[name]["path"], body
 
 
 class Unforeseen(logging.Handler):
-    """Remembers what the log holds of exceptions that nobody has thought of."""
+    """Remembers the records of exceptions that no handler expects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class Unforeseen(logging.Handler):
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    """The app, with every lookup of a host name failing: no packet leaves for odd URLs."""
+    """The app. Every lookup of a host name fails, so that no packet leaves the machine."""
 
     def nobody(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
@@ -134,7 +135,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 
 @pytest.fixture
 def send(client: FlaskClient) -> Iterator[Send]:
-    """Sends a request and checks what every answer must be."""
+    """Sends a request and checks the answer."""
     unforeseen = Unforeseen()
     logging.getLogger("backend").addHandler(unforeseen)
 
@@ -142,7 +143,7 @@ def send(client: FlaskClient) -> Iterator[Send]:
         response = client.open(path, method=method, data=content)
         assert not unforeseen.found, unforeseen.found[0].exc_info
         assert response.status_code < 500
-        # 422: a prompt of the coming editor, which shows why, that gets no mask
+        # 422: a prompt of the coming editor gets no mask, and the editor shows why.
         assert response.status_code in (200, 201, 400, 404, 405, 422)
         if response.status_code >= 400:
             (sentence,) = response.get_json().values()
@@ -160,7 +161,7 @@ def send(client: FlaskClient) -> Iterator[Send]:
 
 @pytest.fixture
 def each(pytestconfig: pytest.Config) -> Callable[[int, st.SearchStrategy, Callable], None]:
-    """Runs a check for so many cases of a strategy."""
+    """Runs a check for a number of cases of a strategy."""
     factor = pytestconfig.getoption("--fuzz-factor")
 
     def run(count: int, strategy: st.SearchStrategy, check: Callable) -> None:

@@ -1,4 +1,4 @@
-"""doctor, run as an operator runs it, against a Label Studio that has one fault or another."""
+"""The command doctor against Label Studios with different faults."""
 
 import json
 import os
@@ -21,7 +21,7 @@ URL = "http://backend:9090"
 
 
 def answers() -> dict[str, Any]:
-    """What a Label Studio that is in order answers."""
+    """The answers of a Label Studio without faults."""
     return {
         "/api/version/": {"release": "1.23.2"},
         "/api/current-user/whoami": {"email": "a@example.com"},
@@ -33,7 +33,7 @@ def answers() -> dict[str, Any]:
 
 
 class LabelStudio:
-    """Answers by path, with the token only; files come from ``image``."""
+    """Answers each path of ``answers`` to requests with the token. Every file is ``image``."""
 
     def __init__(self) -> None:
         self.answers = answers()
@@ -79,7 +79,7 @@ def studio(image_host: str) -> Iterator[LabelStudio]:
 
 
 def run(tmp_path: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, list[str]]]:
-    """The exit status, and [verdict, sentence] of each check."""
+    """Run doctor. Returns the exit status, and [verdict, sentence] of each check."""
     done = subprocess.run(
         [sys.executable, "-m", "backend", "doctor", *arguments],
         cwd=ROOT,
@@ -105,7 +105,7 @@ def check(found: dict[str, list[str]], expected: dict[str, tuple[str, str]]) -> 
         assert sentence in found[name][1]
 
 
-def test_everything_in_order(studio: LabelStudio, tmp_path: Path) -> None:
+def test_no_faults(studio: LabelStudio, tmp_path: Path) -> None:
     status, found = run(
         tmp_path, "--project", "1", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=TOKEN
     )
@@ -140,7 +140,7 @@ def test_everything_in_order(studio: LabelStudio, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_label_studio_is_elsewhere(tmp_path: Path) -> None:
+def test_label_studio_does_not_answer(tmp_path: Path) -> None:
     status, found = run(
         tmp_path,
         "--project",
@@ -156,8 +156,8 @@ def test_label_studio_is_elsewhere(tmp_path: Path) -> None:
             "cache folder": ("FAIL", "set CACHE_DIR to a folder"),
             "redis": ("FAIL", "start it, or correct the address"),
             "label studio": ("FAIL", "Is LABEL_STUDIO_URL the address at which"),
-            "token": ("skip", "Label Studio is not reached"),
-            "one task": ("skip", "no project is found"),
+            "token": ("skip", "Label Studio does not answer"),
+            "one task": ("skip", "the project was not found"),
         },
     )
 
@@ -176,7 +176,7 @@ def test_the_token_is_wrong(studio: LabelStudio, tmp_path: Path) -> None:
     )
 
 
-def test_the_project_has_its_faults(studio: LabelStudio, tmp_path: Path) -> None:
+def test_a_project_with_faults(studio: LabelStudio, tmp_path: Path) -> None:
     studio.answers["/api/ml"][0].update(state="ER", is_interactive=False, error_message="a\nb")
     studio.answers["/api/webhooks/"] = []
     studio.answers["/api/projects/1/"]["label_config"] = CONFIG.replace(' smart="false"', "")
@@ -189,7 +189,7 @@ def test_the_project_has_its_faults(studio: LabelStudio, tmp_path: Path) -> None
         found,
         {
             "reached from label studio": ("FAIL", "does not reach http://backend:9090"),
-            "interactive": ("FAIL", "switch Interactive preannotations on"),
+            "interactive": ("FAIL", "and switch Interactive preannotations on"),
             "webhook": ("warn", "no active webhook to http://backend:9090/webhook"),
             "labeling config": ("FAIL", 'smart="false" on <BrushLabels name="brush">'),
             "one task": ("FAIL", "a web page or an SVG came"),
@@ -205,8 +205,8 @@ def test_no_backend_and_no_such_project(studio: LabelStudio, tmp_path: Path) -> 
     check(
         found,
         {
-            "registered": ("FAIL", "add this one's URL in project Settings > Model"),
-            "interactive": ("skip", "no backend is registered"),
+            "registered": ("FAIL", "add the URL of this backend in project Settings > Model"),
+            "interactive": ("skip", "the project has no ML backend"),
         },
     )
     status, found = run(tmp_path, "--project", "2", **keys)

@@ -1,4 +1,4 @@
-"""The log has causes and mends, no tracebacks; the last problems are there for everybody."""
+"""The log names causes and remedies, without tracebacks. All workers share the last problems."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ def record(message: str, error: Exception | None = None) -> logging.LogRecord:
     return logging.LogRecord("backend.x", logging.ERROR, __file__, 1, message, None, raised)
 
 
-def test_an_exception_is_its_kind_and_its_place() -> None:
+def test_an_exception_is_logged_as_its_class_and_place() -> None:
     line = OneLine().format(record("it failed", ValueError("someone's secret\nand more")))
     assert "ERROR" in line
     assert "it failed: ValueError in test_log.py:" in line
@@ -39,7 +39,7 @@ def test_workers_share_their_problems(tmp_path: Path) -> None:
         assert [(p.sentence, p.count) for p in problems.last()] == [("first", 2), ("second", 1)]
 
 
-def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
+def test_only_the_last_problems_are_kept(tmp_path: Path) -> None:
     problems = Problems(tmp_path / "problems.json")
     for number in range(60):
         problems.emit(record(f"problem {number}"))
@@ -57,17 +57,17 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: str) -> None:
     assert [p.sentence for p in Problems(path).last()] == ["new"]
 
 
-def test_a_folder_that_cannot_be_written_leaves_them_in_memory() -> None:
+def test_without_the_file_the_problems_stay_in_memory() -> None:
     problems = Problems(Path("/dev/null/problems.json"))
     problems.emit(record("first"))
     assert [p.sentence for p in problems.last()] == ["first"]
 
 
-def test_a_problem_is_noted_without_waiting_for_the_shared_file(tmp_path: Path) -> None:
+def test_logging_a_problem_does_not_wait_for_the_shared_file(tmp_path: Path) -> None:
     path = tmp_path / "problems.json"
     problems, logger = Problems(path), logging.getLogger("test_log")
     keep_problems(problems, logger)
-    with FileLock(path.with_suffix(".lock")):  # another worker writes
+    with FileLock(path.with_suffix(".lock")):  # as if another worker wrote
         logger.warning("somebody's token is %s", "wrong", exc_info=ValueError("secret"))
         assert not path.exists()
     deadline = time.monotonic() + 30

@@ -177,8 +177,8 @@ class TestOddJSON:
         ("content", "sentence"),
         [
             pytest.param(b"[" * 2000 + b"]" * 2000, "the body is nested too deeply", id="deep"),
-            pytest.param(b'{"tasks": [}', "the body is no JSON: Expecting value", id="no-json"),
-            pytest.param(b"\xff\xfe\xfd", "the body is no JSON", id="binary"),
+            pytest.param(b'{"tasks": [}', "the body is not JSON: Expecting value", id="no-json"),
+            pytest.param(b"\xff\xfe\xfd", "the body is not JSON", id="binary"),
         ],
     )
     def test_no_json_is_told_as_such(self, backend, content: bytes, sentence: str) -> None:
@@ -194,7 +194,7 @@ class TestOddJSON:
             connection.shutdown(socket.SHUT_WR)
             answer = connection.makefile("rb").read()
         assert b" 400 " in answer.splitlines()[0]
-        assert b"the body is no JSON: " in answer
+        assert b"the body is not JSON: " in answer
 
     def test_half_a_character_in_the_config(self, backend, body: dict[str, Any]) -> None:
         body["label_config"] = "<View>\ud83d</View>"

@@ -1,4 +1,4 @@
-"""The plugin under label-studio-ml's own server, in a process of its own."""
+"""The plugin under the server of label-studio-ml, in a separate process."""
 
 import json
 import os
@@ -25,13 +25,13 @@ json.dump(client.post("/predict", json=predict).json, sys.stdout)
 """
 
 
-def test_it_serves_under_label_studio_ml(
+def test_the_plugin_works_under_label_studio_ml(
     recorded: Callable[[str], dict], image_host: str, tmp_path: Path
 ) -> None:
     requests = [recorded(name)["json"] for name in ("setup", "click_positive")]
     done = subprocess.run(
         [sys.executable, "-c", SERVE],
-        cwd=tmp_path,  # label-studio-ml leaves files where it runs
+        cwd=tmp_path,  # label-studio-ml writes files into the current folder
         env={
             **os.environ,  # noqa: TID251
             "PYTHONPATH": str(ROOT),
@@ -50,7 +50,7 @@ def test_it_serves_under_label_studio_ml(
 
 
 @pytest.mark.parametrize("package", ["torch", "label_studio_sdk"])
-def test_importing_the_plugin_leaves_large_packages_out(package: str) -> None:
+def test_importing_the_plugin_does_not_import_large_packages(package: str) -> None:
     script = f"import sys, backend.server, backend.cli; sys.exit({package!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr

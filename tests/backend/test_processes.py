@@ -1,4 +1,4 @@
-"""Encode once: over threads, workers, restarts, hosts and accidents. Real processes throughout."""
+"""Each image is encoded once: in threads, workers, restarts, hosts and accidents."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_encoded_again(
     first = start_backend(**settings)
     before = click(first, recorded)
     first.stop()
-    paths = list((tmp_path / "cache").glob("??/*.safetensors"))  # of the image, and of a crop
+    paths = list((tmp_path / "cache").glob("??/*.safetensors"))  # of the image and of a crop
     for path in paths:
         path.write_bytes(os.urandom(path.stat().st_size))
 
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_encoded_again(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of 256 KiB."""
+    """A folder in a file system of 256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
@@ -85,7 +85,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_said_once_and_serving_goes_on(
+def test_a_full_disk_gives_one_log_line_and_the_backend_goes_on(
     start_backend, recorded: Recorded, tiny_disk: Path
 ) -> None:
     backend = start_backend(CACHE_DIR=str(tiny_disk))
@@ -104,7 +104,7 @@ def test_a_full_disk_is_said_once_and_serving_goes_on(
 
 
 def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Recorded) -> None:
-    """As long as the cache fills, memory grows by little more than its size; then not at all."""
+    """Memory grows by little more than the cache. When the cache is full, memory stays flat."""
     backend = start_backend(CACHE_MEMORY_MB="256", CACHE_DISK_GB="0", LOG_LEVEL="WARNING")
     body = recorded("click_positive")["json"]
     body["label_config"] = body["label_config"].replace(
@@ -121,9 +121,9 @@ def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Rec
             resident.append(resident_bytes(worker))
     assert backend.count("mobilesam_encodes_total") == 3000
     kept = 256 << 20
-    # the allocator adds a third to embeddings as small as the built-in checkpoint's
+    # The allocator adds a third to embeddings as small as those of the built-in checkpoint.
     assert max(resident) - resident[0] < 1.5 * kept
-    assert resident[-1] - resident[20] < MARGIN  # 2,000 images fill it
+    assert resident[-1] - resident[20] < MARGIN  # 2,000 images fill the cache
 
 
 MARGIN = 48 << 20
@@ -135,7 +135,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def data_uri(index: int) -> str:
-    """A picture of 64 x 48, another one for each index."""
+    """A picture of 64 x 48, different for each index."""
     pixels = np.random.default_rng(index).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(pixels).resize((64, 48), Image.Resampling.NEAREST)
     content = BytesIO()
@@ -143,7 +143,7 @@ def data_uri(index: int) -> str:
     return "data:image/png;base64," + b64encode(content.getvalue()).decode()
 
 
-def test_hosts_share_through_redis_and_serve_on_without_it(
+def test_hosts_share_through_redis_and_go_on_without_redis(
     start_backend, image_host: str, recorded: Recorded, redis_server: tuple
 ) -> None:
     process, url = redis_server
@@ -160,7 +160,7 @@ def test_hosts_share_through_redis_and_serve_on_without_it(
 
 
 class SlowImages:
-    """Serves one image; the first request for it never gets an answer."""
+    """Serves an image, but never answers the first request."""
 
     def __init__(self, content: bytes) -> None:
         self.requests = threading.Semaphore(0)
@@ -172,7 +172,7 @@ class SlowImages:
                 first = is_first.acquire(blocking=False)
                 slow.requests.release()
                 if first:
-                    self.rfile.read(1)  # until the client is gone
+                    self.rfile.read(1)  # until the client closes
                     return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
@@ -204,11 +204,13 @@ def test_another_worker_takes_over_from_one_that_is_killed(
 
     with ThreadPoolExecutor(32) as pool:
         answers = [pool.submit(backend.client.post, "/predict", json=body)]
-        images.requests.acquire()  # one worker is in the middle of it
+        images.requests.acquire()  # one worker waits for the image
         workers = children(backend.process)
         busy = next(pid for pid in workers if has_connection(pid, images.url))
         (other,) = set(workers) - {busy}
-        for _ in range(31):  # a busy worker goes on taking connections: until the other has one
+        for _ in range(
+            31
+        ):  # a busy worker still accepts connections, so go on until the other worker has one
             answers.append(pool.submit(backend.client.post, "/predict", json=body))
             if has_connection(other, str(backend.client.base_url), incoming=True):
                 break
@@ -223,7 +225,7 @@ def test_another_worker_takes_over_from_one_that_is_killed(
 
 
 def has_connection(pid: int, url: str, *, incoming: bool = False) -> bool:
-    """Whether a process has an open connection to or, incoming, at the port of a loopback URL."""
+    """Whether a process has an open connection to the port of a loopback URL, or from it."""
     port = f":{int(url.rstrip('/').rpartition(':')[2]):04X}"
     lines = map(str.split, Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
     established = [fields for fields in lines if fields[3] == "01"]

@@ -1,4 +1,4 @@
-"""What Label Studio sees of a running backend: real gunicorn, the requests it really sends."""
+"""A real backend answers requests that a real Label Studio sent."""
 
 import base64
 import json
@@ -88,7 +88,7 @@ def test_health_names_weights_and_engine(backend, recorded: Recorded) -> None:
     assert " on " in health["engine"]
 
 
-def test_the_workers_do_without_torch(start_backend, image_host: str, recorded: Recorded) -> None:
+def test_the_workers_run_without_torch(start_backend, image_host: str, recorded: Recorded) -> None:
     backend = start_backend(LABEL_STUDIO_URL=image_host, ENGINE="openvino")
     check_regions(send(backend, recorded("click_positive")), *CLICKS["click_positive"])
     listed = subprocess.run(
@@ -105,7 +105,7 @@ def test_the_first_page(backend) -> None:
 
 
 def test_200_mixed_requests_at_once(backend, recorded: Recorded) -> None:
-    """2 workers x 4 threads, 8 clients: every answer is the one to its own request."""
+    """2 workers x 4 threads, 8 clients: every answer belongs to its own request."""
     names = [*CLICKS, "health", "setup", "predict_task_opened", "webhook_annotation_created"]
     requests = [(name, recorded(name)) for name in random.Random(0).choices(names, k=200)]
     with ThreadPoolExecutor(8) as pool:
@@ -121,7 +121,7 @@ def test_200_mixed_requests_at_once(backend, recorded: Recorded) -> None:
 
 
 class TestClicksThatCannotBeAnswered:
-    """An empty, well-formed answer, and one line in the log that says why."""
+    """The answer is empty and well-formed, and a line of the log says why."""
 
     def check(self, backend, request: dict, sentence: str) -> None:
         response = send(backend, request)
@@ -141,7 +141,7 @@ class TestClicksThatCannotBeAnswered:
         request["json"]["params"]["context"]["result"][0]["from_name"] = "renamed"
         self.check(backend, request, 'no control tag "renamed"')
 
-    def test_nothing_takes_masks(self, backend, recorded: Recorded) -> None:
+    def test_no_tag_for_masks(self, backend, recorded: Recorded) -> None:
         request = recorded("click_positive")
         config = request["json"]["label_config"]
         for tag in ("BrushLabels", "RectangleLabels"):
@@ -149,7 +149,7 @@ class TestClicksThatCannotBeAnswered:
         request["json"]["label_config"] = config
         self.check(backend, request, 'no tag for the image "image" to put masks in')
 
-    def test_a_setting_that_cannot_be_used(self, backend, recorded: Recorded) -> None:
+    def test_a_wrong_attribute_of_a_tag(self, backend, recorded: Recorded) -> None:
         request = recorded("click_positive")
         config = request["json"]["label_config"]
         request["json"]["label_config"] = config.replace(
@@ -175,7 +175,7 @@ class TestClicksThatCannotBeAnswered:
 
 
 @pytest.mark.parametrize("kind", ["Polygon", "Bitmask", "Ellipse", "Rectangle"])
-def test_masks_go_into_the_tag_that_the_config_has(backend, recorded: Recorded, kind: str) -> None:
+def test_masks_go_into_the_tag_of_the_config(backend, recorded: Recorded, kind: str) -> None:
     request = recorded("click_positive")
     config = request["json"]["label_config"]
     request["json"]["label_config"] = config.replace("BrushLabels", f"{kind}Labels")
@@ -188,7 +188,7 @@ def test_masks_go_into_the_tag_that_the_config_has(backend, recorded: Recorded, 
 
 
 class TestTheComingEditor:
-    """Prompts that are coordinates alone, a PNG for an answer, errors that somebody reads."""
+    """Its prompts are coordinates alone, its masks are PNGs, and it shows errors."""
 
     POINT: ClassVar = {"type": "keypointlabels", "value": {"x": 30, "y": 45, "positive": True}}
     MINUS: ClassVar = {"type": "keypointlabels", "value": {"x": 80, "y": 20, "positive": False}}
@@ -231,14 +231,14 @@ class TestTheComingEditor:
     def test_errors_reach_the_annotator(
         self, backend, recorded: Recorded, result: list[dict], sentence: str
     ) -> None:
-        """Label Studio passes on the status line of an error, and nothing else of it."""
+        """Label Studio shows the status line of an error, but not the body."""
         response = self.send(backend, recorded, {"result": result})
         assert response.status_code == 422
         assert response.reason_phrase.startswith(sentence)
         assert response.json()["error"].startswith(sentence)
         assert sentence in backend.log
 
-    def test_an_image_that_cannot_be_had(self, backend, recorded: Recorded) -> None:
+    def test_an_image_that_does_not_exist(self, backend, recorded: Recorded) -> None:
         request = recorded("click_positive")
         request["json"]["params"]["context"] = {"result": [self.POINT]}
         request["json"]["tasks"][0]["data"]["image"] = "/data/upload/1/gone-\u00fc.png"
@@ -263,7 +263,7 @@ class TestTheComingEditor:
 
 
 class TestMalformed:
-    """400 and one sentence; no traceback."""
+    """The answer is 400 and one sentence, without a traceback."""
 
     @pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook"])
     @pytest.mark.parametrize(
@@ -339,10 +339,10 @@ def test_basic_auth(start_backend, recorded: Recorded) -> None:
         request = {"method": "GET", "path": path, "json": None}
         assert status(request, None) == 401
         assert status(request, ("sam", "sésame")) == 200
-    # an orchestrator's checks send no password
+    # The checks of an orchestrator send no password.
     assert status(recorded("health"), None) == 200
     assert status({"method": "GET", "path": "/ready", "json": None}, None) == 200
-    # nor does Label Studio's webhook; a wrong one is wrong all the same
+    # Label Studio's webhooks send no password either. A wrong password is refused.
     webhook = recorded("webhook_annotation_created")
     assert status(webhook, None) == 201
     assert status(webhook, ("sam", "sésame")) == 201
@@ -381,8 +381,8 @@ def test_ready(backend) -> None:
     assert response.json()["model_version"] == "mobile-sam-builtin"
 
 
-def test_status_tells_the_problems_of_all_workers(start_backend, recorded: Recorded) -> None:
-    """Escaped, complete in itself, and the same whichever worker is asked."""
+def test_status_shows_the_problems_of_all_workers(start_backend, recorded: Recorded) -> None:
+    """The page is escaped, needs no other file, and is the same from every worker."""
     backend = start_backend(WORKERS="2", THREADS="1")
     request = recorded("click_positive")
     region = request["json"]["params"]["context"]["result"][0]
@@ -390,6 +390,10 @@ def test_status_tells_the_problems_of_all_workers(start_backend, recorded: Recor
     for _ in range(3):
         send(backend, request)
 
+    deadline = time.monotonic() + 60
+    while "(3 times)" not in backend.client.get("/status").text:  # a thread writes the problems
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     for _ in range(4):
         page = backend.client.get("/status")
         assert page.status_code == 200
@@ -399,7 +403,7 @@ def test_status_tells_the_problems_of_all_workers(start_backend, recorded: Recor
         assert "<script" not in page.text
         assert "://" not in page.text
         assert "mobile-sam-builtin" in page.text
-        assert "0 masks, 0 empty, 3 not answered" in page.text
+        assert "0 masks, 0 empty, 3 without an answer" in page.text
 
 
 def test_a_log_line_cannot_be_forged(backend, recorded: Recorded) -> None:

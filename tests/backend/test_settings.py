@@ -1,4 +1,4 @@
-"""Settings come from the environment, and what cannot be used is named."""
+"""Settings come from the environment. An error names the variable."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ def test_everything_set() -> None:
     )
 
 
-def test_names_of_label_studios_example_are_understood() -> None:
+def test_names_of_label_studios_example_work() -> None:
     settings = Settings.from_env(
         {"LABEL_STUDIO_HOST": "http://localhost:8080", "LABEL_STUDIO_ACCESS_TOKEN": "token"}
     )
@@ -86,17 +86,19 @@ def test_names_of_label_studios_example_are_understood() -> None:
             {"ALLOWED_HOSTS": "http://minio"}, "ALLOWED_HOSTS: 'http://minio' is neither", id="host"
         ),
         pytest.param(
-            {"LOCAL_FILES_DOCUMENT_ROOT": "/nowhere"}, "no such folder here", id="no-folder"
+            {"LOCAL_FILES_DOCUMENT_ROOT": "/nowhere"},
+            "that folder does not exist here",
+            id="no-folder",
         ),
         pytest.param({"BASIC_AUTH_USER": "user"}, "must be set together", id="half-a-pair"),
     ],
 )
-def test_a_wrong_value_is_named(environ: dict[str, str], sentence: str) -> None:
+def test_an_error_names_the_variable(environ: dict[str, str], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Settings.from_env(environ)
 
 
-def test_set_to_nothing_is_not_set() -> None:
+def test_an_empty_variable_is_not_set() -> None:
     assert Settings.from_env({"PORT": "", "MOBILESAM_CHECKPOINT": " "}) == Settings()
 
 

@@ -1,4 +1,4 @@
-"""Every command finds the weights by itself: nothing has to run before it."""
+"""Every command finds the weights by itself. No other command has to run first."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ CONFIG = (
     '<KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/>'
     "</KeyPointLabels></View>"
 )
-# Runs a program as `python -m` does, with another file in the place of the published checkpoint.
+# Runs a program as `python -m` does. Another file stands for the published checkpoint.
 LAUNCHER = """
 import runpy, sys
 from model import weights
@@ -33,7 +33,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 class Machine:
-    """A machine with an empty model folder, beside a download server."""
+    """A machine with an empty model folder, and a download server."""
 
     def __init__(self, folder: Path, url: str, sha256: str) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Machine:
         return (self.folder / "models" / "mobile_sam.pt").exists()
 
     def fingerprints(self) -> set[str]:
-        """Of the weights that the kept embeddings were made with."""
+        """The fingerprints of the weights behind the kept embeddings."""
         return {path.name[:16] for path in self.folder.glob("cache/??/*.safetensors")}
 
 
@@ -142,7 +142,7 @@ def test_without_the_download_the_log_says_which_weights_serve(
 
 
 @pytest.mark.parametrize("module", ["backend.precompute", "backend.cli"])
-def test_the_commands_do_without_label_studio_ml(module: str) -> None:
+def test_the_commands_do_not_import_label_studio_ml(module: str) -> None:
     script = f"import sys, {module}; sys.exit('label_studio_ml' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
