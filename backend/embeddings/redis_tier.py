@@ -6,9 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import LockError
+from redis.retry import Retry
 
 from backend import metrics
 from backend.embeddings.codec import pack, unpack
@@ -19,19 +22,26 @@ logger = logging.getLogger(__name__)
 
 _TTL_S = 7 * 24 * 3600
 _TIMEOUT_S = 2.0
-_LOCK_S = 8.0  # a host that dies while it encodes is waited for no longer than this
+_LOCK_S = 8.0  # the longest wait for a host that died while it encoded
 _LOCK_WAIT_S = 90.0  # longer than it may take to fetch and encode an image
-_RETRY_AFTER_S = 10.0  # a Redis that does not answer is left alone for this long
+_RETRY_AFTER_S = 10.0  # a Redis that does not answer is not asked again for this long
 
 
 class RedisTier:
-    """A Redis that several hosts share. How much it keeps is its own setting (``maxmemory``)."""
+    """A Redis that several hosts share. Its own setting ``maxmemory`` limits how much it keeps.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+    """
 
     name = "redis"
 
     def __init__(self, url: str) -> None:
+        # A connection that the server has closed is opened again, once and at once. A server that
+        # does not answer is not asked twice: a click waits for the answer.
+        retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
         self._client = redis.Redis.from_url(
-            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
         )
         self._health = Health(self.name, "Redis")
         self._retry_at = 0.0
@@ -89,7 +99,11 @@ class RedisTier:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """See :class:`Tier`. The lock of a host that dies ends by itself within seconds."""
+        """See :class:`Tier`. Where the lock is not available, the work is done without it.
+
+        The lock of a host that dies ends by itself after 8 s. Redis may also remove a lock to free
+        memory: then the lock is taken again, if no other host has taken it.
+        """
         lock = self._client.lock(
             f"{self._name(key)}:lock",
             timeout=_LOCK_S,
@@ -108,14 +122,25 @@ class RedisTier:
             done.set()
             if renewer is not None:
                 renewer.join()
-                with self._trying() as is_up:
-                    if is_up:
-                        lock.release()
+                self._release(lock)
 
     def _renew(self, lock: redis.lock.Lock, done: threading.Event) -> None:
         while not done.wait(_LOCK_S / 3):
-            with suppress(redis.RedisError):
-                lock.reacquire()
+            with self._trying() as is_up:
+                if not is_up:
+                    continue
+                try:
+                    lock.reacquire()
+                except LockError:
+                    lock.acquire(blocking=False)
+
+    def _release(self, lock: redis.lock.Lock) -> None:
+        with self._trying() as is_up:
+            if is_up:
+                try:
+                    lock.release()
+                except LockError:  # Redis works: it has removed the lock to free memory
+                    logger.debug("the lock %s in Redis was lost", lock.name)
 
     def _task_name(self, task_id: int) -> str:
         return f"mobile-sam:task:{task_id}"
@@ -125,9 +150,15 @@ class RedisTier:
 
     @contextmanager
     def _trying(self) -> Iterator[bool]:
-        """Whether Redis is worth a try; what it raises inside is noted and swallowed."""
+        """Whether Redis may be asked now. An error of Redis inside the block is noted and dropped.
+
+        An error answer, such as "out of memory" to a write, is a failure too. But Redis goes on
+        being asked: it may still answer reads.
+        """
         try:
             yield time.monotonic() >= self._retry_at
+        except redis.ResponseError as error:
+            self._health.failed(error)
         except redis.RedisError as error:
             self._retry_at = time.monotonic() + _RETRY_AFTER_S
             self._health.failed(error)
