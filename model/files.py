@@ -1,13 +1,19 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and files that are safe to open."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+class NotRegularFileError(OSError):
+    """A link, pipe, socket, device or folder is in the place of a regular file."""
 
 
 @contextmanager
@@ -34,3 +40,30 @@ def write_atomically(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """Open a file, but follow no link at the end of its path and wait for no pipe.
+
+    Args:
+        path: the file.
+        flags: as for :func:`os.open`. A new file is readable for its owner only.
+
+    Returns:
+        The file descriptor, which the caller closes.
+
+    Raises:
+        NotRegularFileError: something else is in the place of the file.
+        OSError: the file cannot be opened.
+    """
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        # A link; a pipe that nobody reads, or a socket; a folder.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise NotRegularFileError(error.errno, "it is no regular file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegularFileError(errno.EINVAL, "it is no regular file", str(path))
+    return handle

@@ -1,4 +1,4 @@
-"""Embeddings as bytes: safetensors with the features in fp16, the same for every tier."""
+"""Embeddings as bytes, the same for every tier: safetensors with the features in fp16."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from model.types import ImageEmbedding
 
 
 def pack(key: str, embedding: ImageEmbedding) -> bytes:
-    """An embedding as bytes that prove what they are."""
+    """Convert an embedding to bytes that hold a checksum of its values and of its key.
+
+    Args:
+        key: the key that the embedding is kept under.
+        embedding: features of any float type and shape.
+    """
     features = np.ascontiguousarray(embedding.features, dtype=np.float16)
     size = np.array(embedding.original_size, dtype=np.int64)
     return safetensors.numpy.save(
@@ -23,19 +28,26 @@ def pack(key: str, embedding: ImageEmbedding) -> bytes:
 
 
 def unpack(key: str, data: bytes) -> ImageEmbedding:
-    """The embedding that :func:`pack` made bytes of.
+    """Convert the bytes of :func:`pack` to an embedding.
+
+    Returns:
+        The embedding, with finite fp16 features and a size (H, W) of at least 1 x 1.
 
     Raises:
-        ValueError: they are damaged, cut off, or of another key.
+        ValueError: the bytes are damaged, cut off, of another key, or no possible embedding.
     """
     try:
         arrays = safetensors.numpy.load(data)
         features, size = arrays["features"], arrays["original_size"]
         if not np.array_equal(arrays["checksum"], _checksum(key, features, size)):
             raise ValueError("the checksum is wrong")
-        height, width = size.tolist()
+        if features.dtype != np.float16 or not np.isfinite(features).all():
+            raise ValueError("the features are not finite fp16 numbers")
+        if size.shape != (2,) or size.dtype != np.int64 or size.min() < 1:
+            raise ValueError("the image size is not two numbers from 1 on")
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"damaged or foreign: {error}") from error
+    height, width = size.tolist()
     return ImageEmbedding(features, (height, width))
 
 
