@@ -6,7 +6,7 @@ import tempfile
 from typing import Any
 
 from backend import log
-from backend.settings import Settings
+from backend.settings import WAITING_CLICKS, Settings
 from model import weights
 
 try:
@@ -18,7 +18,7 @@ log.configure(_settings.log_level)
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
-threads = _settings.threads
+threads = _settings.threads + WAITING_CLICKS
 worker_class = "gthread"
 control_socket_disable = True
 timeout = 100  # Label Studio waits this long for a prediction

@@ -19,7 +19,7 @@ from backend.images.loading import ImageLoader
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
 from backend.prefetch import Prefetcher
-from backend.settings import Settings
+from backend.settings import WAITING_CLICKS, Settings
 from model import weights
 from model.predictor import load_predictor
 
@@ -54,7 +54,8 @@ class Service:
         label_studio = connect_label_studio(settings, http)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
         images = ImageLoader(Fetcher(label_studio, http, settings.local_files_document_root))
-        segmenter = Segmenter(predictor, _store(settings), images)
+        store = _store(settings, predictor.features_shape)
+        segmenter = Segmenter(predictor, store, images)
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
         return cls(segmenter, images, prefetcher, label_studio)
 
@@ -74,10 +75,15 @@ def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> 
     )
 
 
-def _store(settings: Settings) -> EmbeddingStore:
+def _store(settings: Settings, features_shape: tuple[int, ...]) -> EmbeddingStore:
     tiers: list[Tier] = []
     if settings.cache_disk_gb:
         tiers.append(DiskTier(settings.cache_dir, int(settings.cache_disk_gb * 2**30)))
     if settings.redis_url:
         tiers.append(RedisTier(settings.redis_url))
-    return EmbeddingStore(settings.cache_memory_mb << 20, tiers)
+    return EmbeddingStore(
+        settings.cache_memory_mb << 20,
+        tiers,
+        features_shape=features_shape,
+        max_waiting=WAITING_CLICKS,
+    )

@@ -18,6 +18,10 @@ from model.weights import DEFAULT_MODEL_DIR
 
 DEFAULT_CACHE_DIR = Path("~/.cache/mobile-sam/embeddings").expanduser()
 
+# Clicks of each process that may wait for an image to be loaded and encoded. They get threads of
+# their own beside THREADS, so waiting clicks never take a thread that other requests need.
+WAITING_CLICKS = 64
+
 T = TypeVar("T", bound=str)
 N = TypeVar("N", int, float)
 

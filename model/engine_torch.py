@@ -42,6 +42,7 @@ class TorchEngine:
         # Half a second or more faster on a CPU: convolutions read their channels in one run.
         self._network.image_encoder.to(memory_format=torch.channels_last)
         self.image_size = self._network.config.image_size
+        self.embedding_width = self._network.config.embedding_width
         self.description = f"torch on {self._device.type}, {precision}"
 
     def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

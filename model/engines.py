@@ -33,6 +33,7 @@ class Engine(Protocol):
     """One loaded checkpoint on one device. Holds no state between calls: threads may share it."""
 
     image_size: int  # side S of the input frame, pixels
+    embedding_width: int  # channels C of an embedding
     description: str  # for the log and /health: engine, device, precision
 
     def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

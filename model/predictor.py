@@ -28,6 +28,12 @@ class Predictor:
         self.engine = engine
         self.checkpoint = checkpoint
 
+    @property
+    def features_shape(self) -> tuple[int, int, int, int]:
+        """The shape of an embedding's features, (1, C, S/16, S/16)."""
+        tokens = self.engine.image_size // transforms.TOKEN_STRIDE
+        return 1, self.engine.embedding_width, tokens, tokens
+
     def embed(self, image: npt.NDArray[np.uint8]) -> ImageEmbedding:
         """Run the image encoder.
 

@@ -1,15 +1,16 @@
 """Keeps image embeddings, so that no image is encoded twice while its embedding is kept.
 
-Memory first, then the tiers that several processes share. However many threads, workers and hosts
-ask for an embedding that nobody has, one of them computes it and the others wait.
+Memory is asked first, then the tiers that several processes share. When many threads, workers and
+hosts ask for an embedding that nobody has, one of them computes it and the others wait.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import cachetools
 import numpy as np
@@ -17,26 +18,43 @@ import numpy as np
 from backend import metrics
 from backend.embeddings.priority import Demand, Priority
 from backend.embeddings.tiers import Tier
+from backend.embeddings.waiting_room import WaitingRoom
+from backend.images.errors import ImageError
 from model.types import ImageEmbedding
+
+logger = logging.getLogger(__name__)
 
 Compute = Callable[[Demand], ImageEmbedding]
 Size = tuple[int, int]
 
 
 class EmbeddingStore:
-    """A cache of embeddings that threads may share.
+    """A cache of embeddings. Threads may share it.
 
-    Embeddings are kept, and handed out from the first time on, in fp16: half the memory, and the
-    same mask whichever tier an embedding came from.
+    Embeddings are kept in fp16, and also returned in fp16 right after they were computed. So a mask
+    does not depend on the tier that an embedding came from.
 
     Args:
-        max_memory_bytes: how many bytes of features to keep in this process. An embedding that
-            alone is larger is handed out and not kept.
-        tiers: slower and wider ones, in the order in which they are asked.
+        max_memory_bytes: how many bytes of features to keep in this process. An embedding that is
+            larger than this is returned and not kept.
+        tiers: slower and wider places, in the order in which they are asked.
+        features_shape: the shape that features must have, 1 x C x S/16 x S/16. An entry of a tier
+            with another shape is removed and computed anew. None accepts every shape.
+        max_waiting: how many threads with the priority ``CLICK`` may wait for embeddings that are
+            not in memory.
     """
 
-    def __init__(self, max_memory_bytes: int, tiers: Sequence[Tier] = ()) -> None:
+    def __init__(
+        self,
+        max_memory_bytes: int,
+        tiers: Sequence[Tier] = (),
+        *,
+        features_shape: tuple[int, ...] | None = None,
+        max_waiting: int = 64,
+    ) -> None:
         self._tiers = tiers
+        self._features_shape = features_shape
+        self._waiting_room = WaitingRoom(max_waiting)
         self._lock = threading.Lock()
         self._max_bytes = max_memory_bytes
         self._kept: cachetools.LRUCache[str, ImageEmbedding] = cachetools.LRUCache(
@@ -53,25 +71,56 @@ class EmbeddingStore:
         expected_size: Size | None = None,
         priority: Priority = Priority.CLICK,
     ) -> ImageEmbedding:
-        """The embedding of ``key``, computed at most once however many ask for it.
+        """The embedding of ``key``. It is computed at most once, however many threads ask for it.
 
         Args:
             key: letters, digits and dashes.
-            compute: makes the embedding. It gets the demand, whose priority rises when somebody
-                more urgent asks for the same key meanwhile.
-            task_id: the task that an embedding computed now belongs to.
-            expected_size: the ``original_size`` (H, W) that the embedding must have, where that is
-                known. A kept embedding of another size is dropped and computed anew.
-            priority: of this call.
+            compute: makes the embedding. Its argument is the demand. The demand's priority rises
+                when a more urgent call asks for the same key meanwhile.
+            task_id: the task to note an embedding under that is computed now.
+            expected_size: the ``original_size`` (H, W) that the embedding must have, in pixels, or
+                None. A kept embedding of another size is removed and computed anew.
+            priority: the priority of this call.
 
         Raises:
-            Exception: what ``compute`` raised, in every thread that waited for it. Nothing is
+            ImageError: too many clicks wait already, or the embedding is not finite.
+            Exception: the exception of ``compute``, in every thread that waited for it. Nothing is
                 kept then, so the next call tries again.
+        """
+        kept = self._in_memory(key, expected_size)
+        if kept is not None:
+            return kept
+        is_click = priority is Priority.CLICK
+        with self._waiting_room.seat(key) if is_click else nullcontext():
+            while True:
+                embedding = self._wait_for(key, compute, task_id, expected_size, priority)
+                if embedding is not None:
+                    return embedding
+
+    def _in_memory(self, key: str, expected_size: Size | None) -> ImageEmbedding | None:
+        with self._lock:
+            kept = self._kept.get(key)
+        if kept is None or not _fits(kept, expected_size):
+            return None
+        metrics.EMBEDDING_HITS.labels("memory").inc()
+        return kept
+
+    def _wait_for(
+        self,
+        key: str,
+        compute: Compute,
+        task_id: int | None,
+        expected_size: Size | None,
+        priority: Priority,
+    ) -> ImageEmbedding | None:
+        """Find or compute an embedding, or wait for the thread that does.
+
+        None means that the other thread knew of no size and found the embedding of an older
+        picture.
         """
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None and _fits(kept, expected_size):
-                metrics.EMBEDDING_HITS.labels("memory").inc()
                 return kept
             flight = self._flights.get(key)
             is_leader = flight is None
@@ -81,26 +130,21 @@ class EmbeddingStore:
         if is_leader:
             return self._lead(key, compute, flight, task_id, expected_size)
         embedding = flight.future.result()
-        if flight.is_computed or _fits(embedding, expected_size):
-            return embedding
-        # The leader knew of no size and found an embedding of an older picture.
-        return self.get_or_compute(
-            key, compute, task_id=task_id, expected_size=expected_size, priority=priority
-        )
+        return embedding if flight.is_computed or _fits(embedding, expected_size) else None
 
     def has(self, key: str) -> bool:
-        """Whether a tier that outlives this process keeps ``key``."""
+        """Whether a tier, which outlives this process, keeps ``key``."""
         return any(tier.has(key) for tier in self._tiers)
 
     def drop(self, key: str) -> None:
-        """Forget an embedding, wherever it is kept."""
+        """Remove an embedding from memory and from every tier."""
         with self._lock:
             self._kept.pop(key, None)
         for tier in self._tiers:
             tier.drop(key)
 
     def forget_task(self, task_id: int) -> None:
-        """Drop the embeddings that belong to a task, as far as a tier has noted them."""
+        """Remove the embeddings of a task. A tier has noted which they are."""
         for key in {key for tier in self._tiers for key in tier.forget_task(task_id)}:
             self.drop(key)
 
@@ -112,7 +156,7 @@ class EmbeddingStore:
         task_id: int | None,
         expected_size: Size | None,
     ) -> ImageEmbedding:
-        """Find or compute for all who wait for the flight."""
+        """Find or compute an embedding for all threads that wait for the flight."""
         try:
             embedding = self._find(key, expected_size)
             if embedding is None:
@@ -147,6 +191,10 @@ class EmbeddingStore:
             computed = compute(flight.demand)
             flight.is_computed = True
             embedding = ImageEmbedding(computed.features.astype(np.float16), computed.original_size)
+            if not np.isfinite(embedding.features).all():
+                raise ImageError(
+                    "the network's embedding of the image has values that are not finite"
+                )
             for tier in self._tiers:
                 tier.put(key, embedding)
                 if task_id is not None:
@@ -154,10 +202,18 @@ class EmbeddingStore:
             return embedding
 
     def _find(self, key: str, expected_size: Size | None) -> ImageEmbedding | None:
-        """Ask the tiers; what a wider tier has, the narrower ones before it get too."""
+        """Ask the tiers. An embedding that a wider tier has is copied to the narrower tiers."""
         for index, tier in enumerate(self._tiers):
             embedding = tier.get(key)
             if embedding is None:
+                continue
+            if self._features_shape not in (None, embedding.features.shape):
+                logger.warning(
+                    "the entry %s of the %s tier is removed: its features are %s and should be %s",
+                    *(key, tier.name, embedding.features.shape, self._features_shape),
+                )
+                metrics.TIER_FAILURES.labels(tier.name).inc()
+                tier.drop(key)
                 continue
             if not _fits(embedding, expected_size):
                 self.drop(key)
@@ -170,7 +226,7 @@ class EmbeddingStore:
 
 
 class _Flight:
-    """An embedding on its way to everybody who waits for it."""
+    """An embedding that is being found or computed, and the threads that wait for it."""
 
     def __init__(self, priority: Priority) -> None:
         self.future: Future[ImageEmbedding] = Future()

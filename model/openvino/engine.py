@@ -54,6 +54,7 @@ class OpenVINOEngine:
         self._upscaling = _Graph(core, mask_upscaling(parameters), precision)
         self._mask_prompt = _Graph(core, mask_prompt(parameters), "fp32")
         self.image_size = parameters.config.image_size
+        self.embedding_width = parameters.config.embedding_width
         self.description = f"OpenVINO on cpu, {precision}"
 
     def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

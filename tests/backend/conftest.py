@@ -138,3 +138,59 @@ def redis_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
 def backend(start_backend: Callable[..., Backend], image_host: str) -> Backend:
     """A backend with 2 workers of 4 threads. Its Label Studio is ``image_host``."""
     return start_backend(LABEL_STUDIO_URL=image_host, WORKERS="2", THREADS="4")
+
+
+CLICK_CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="tag" toName="image" model_crop_refinement="false">'
+    '<Label value="Object"/></BrushLabels>'
+    '<KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/>'
+    "</KeyPointLabels></View>"
+)
+
+
+@pytest.fixture(scope="session")
+def click_at() -> Callable[[str], dict]:
+    """The body of a click on the middle of an image of 320 x 240 at a URL."""
+
+    def make(url: str) -> dict:
+        region = {
+            "type": "keypointlabels",
+            "from_name": "point",
+            "to_name": "image",
+            "original_width": 320,
+            "original_height": 240,
+            "is_positive": True,
+            "value": {"x": 50, "y": 50, "width": 1, "keypointlabels": ["Object"]},
+        }
+        return {
+            "tasks": [{"id": 1, "data": {"image": url}}],
+            "label_config": CLICK_CONFIG,
+            "params": {"context": {"result": [region]}},
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rle_of() -> Callable[[httpx.Response], list[int]]:
+    """The brush RLE in an answer to a click; empty where there is no mask."""
+
+    def read(response: httpx.Response) -> list[int]:
+        assert response.status_code == 200, response.text
+        (prediction,) = response.json()["results"]
+        return prediction["result"][0]["value"]["rle"] if prediction["result"] else []
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def square() -> Callable[..., Image.Image]:
+    """A picture of 320 x 240: a red rectangle on grey, which begins at column ``left``."""
+
+    def draw(left: int = 100) -> Image.Image:
+        picture = Image.new("RGB", (320, 240), (120, 120, 120))
+        picture.paste((210, 50, 40), (left, 60, 220, 180))
+        return picture
+
+    return draw

@@ -1,0 +1,22 @@
+"""Clicks that wait for an image leave room for others."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from backend.embeddings.waiting_room import WaitingRoom
+from backend.images.errors import ImageError
+
+
+def test_one_key_takes_half_of_the_seats_and_all_keys_all() -> None:
+    room = WaitingRoom(4)
+    with ExitStack() as waiting:
+        for key in ("a", "a", "b"):
+            waiting.enter_context(room.seat(key))
+        with pytest.raises(ImageError, match="click again"), room.seat("a"):
+            pass
+        with room.seat("c"), pytest.raises(ImageError, match="click again"), room.seat("d"):
+            pass
+    with ExitStack() as waiting:  # all seats are free again
+        for key in ("a", "a", "b", "b"):
+            waiting.enter_context(room.seat(key))
