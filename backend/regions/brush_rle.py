@@ -1,16 +1,16 @@
 """Label Studio's brush RLE: the editor's own format, not COCO's.
 
 The format is thi.ng's rle-pack (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack)
-over the bytes of an RGBA picture, height x width x 4, here 255 on the object and 0 beside it. It
-is a stream of bits, most significant first:
+over the bytes of an RGBA picture, height x width x 4. Here a byte is 255 on the object and 0
+elsewhere. The format is a stream of bits, most significant first:
 
     32 bits  how many values
      5 bits  bits of a value - 1                           (7: bytes)
     4 x 4 b  bits of each kind of length - 1               (2, 3, 7, 15: of 3, 4, 8 and 16 bits)
     runs     1 bit that says run, 2 bits of kind, the length - 1 in the bits of that kind, the value
 
-label_studio_sdk.converter.brush writes it too, from a list of every value of the picture, and
-imports scipy, nltk and pandas to do so. This takes the mask's own runs; the bytes are the same.
+label_studio_sdk.converter.brush writes the same bytes from a list of every value of the picture,
+and imports scipy, nltk and pandas. This module takes the runs of the mask.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
     codes = ((0b100 | kind) << length_bits | (lengths - 1)) << _VALUE_BITS | values
     code_bits = 3 + length_bits + _VALUE_BITS
     stream = np.concatenate([_header(mask.size * _CHANNELS), _bits(codes, code_bits)])
-    # The SDK adds a whole byte of zeros where the last one is full.
+    # Where the last byte is full, the SDK adds a byte of zeros.
     padded = np.append(stream, np.zeros(8 - len(stream) % 8, dtype=np.uint8))
     rle: list[int] = np.packbits(padded).tolist()
     return rle
@@ -51,7 +51,7 @@ def _runs(flat: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArr
 def _split_long(
     lengths: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pieces no longer than the longest run that can be written, and how many each run gave."""
+    """Runs as pieces that the format can hold, and the number of pieces of each run."""
     pieces = (lengths - 1) // _LONGEST_RUN + 1
     split = np.full(pieces.sum(), _LONGEST_RUN)
     split[pieces.cumsum() - 1] = lengths - (pieces - 1) * _LONGEST_RUN
@@ -65,6 +65,6 @@ def _header(count: int) -> npt.NDArray[np.uint8]:
 
 
 def _bits(codes: npt.NDArray[np.int64], code_bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """The lowest ``code_bits`` of each code, at most 32, one after the other, as 0 and 1."""
+    """The lowest ``code_bits`` bits of each code (at most 32), as one stream of 0 and 1."""
     all_bits = np.unpackbits(codes.astype(">u4").view(np.uint8)).reshape(-1, 32)
     return all_bits[np.arange(32) >= 32 - code_bits[:, None]]

@@ -1,4 +1,4 @@
-"""What is wrong with a labeling config when it loads in Label Studio and no click brings a mask."""
+"""Faults of a labeling config that Label Studio accepts, and in which no click gets a mask."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _MASKS = ("brush", "bitmask", "polygon", "ellipse")
 
 
 def faults(xml: str) -> list[str]:
-    """What to mend in a labeling config, most important first; nothing where clicks can work.
+    """What to change in a labeling config, most important first; nothing where clicks can work.
 
     Raises:
-        MalformedRequestError: it is no labeling config.
+        MalformedRequestError: the text is no labeling config.
     """
     config = LabelingConfig.parse(xml)
     if not config.image_variables:
         return [
-            'it has no Image with a control: add <Image name="image" value="$image"/>, and'
-            ' toName="image" to the controls'
+            'the config has no Image tag with a control: add <Image name="image" value="$image"/>,'
+            ' and toName="image" to the controls'
         ]
     return [
         fault
@@ -37,23 +37,23 @@ def _faults_of_image(image: str, controls: Sequence[Control]) -> Iterator[str]:
     prompts = [one for one in drawn if one.is_smart and not _is_chosen(one)]
     outputs = [one for one in controls if one.shape in _MASKS or _is_chosen(one)]
     if not prompts:
-        mend = (
+        remedy = (
             f'write smart="true" on {_tag(drawn[0])}'
             if drawn
             else (
                 f'add <KeyPointLabels name="point" toName="{image}" smart="true"> with your labels'
             )
         )
-        yield f'nothing can be clicked on "{image}": {mend}'
+        yield f'nothing can be clicked on "{image}": {remedy}'
     if not outputs and not [one for one in controls if one.shape == "rectangle"]:
         yield (
-            f'there is nothing to put masks in on "{image}": add <BrushLabels name="brush"'
+            f'no tag of "{image}" can take masks: add <BrushLabels name="brush"'
             f' toName="{image}" smart="false"> with the labels of the smart tags'
         )
     for output in outputs:
         if output.is_smart and output.shape in _MASKS:
             yield (
-                f'write smart="false" on {_tag(output)}: Auto-Detect would choose it instead of the'
+                f'write smart="false" on {_tag(output)}: Auto-Detect chooses this tag before the'
                 " smart tags"
             )
     yield from _missing_labels(prompts, outputs, controls)
@@ -62,17 +62,17 @@ def _faults_of_image(image: str, controls: Sequence[Control]) -> Iterator[str]:
 def _missing_labels(
     prompts: Sequence[Control], outputs: Sequence[Control], controls: Sequence[Control]
 ) -> Iterator[str]:
-    """Labels that can be clicked with and that no mask could carry."""
+    """Labels that a click can have and no mask can have."""
     labelled = [output for output in outputs if output.has_labels]
     if not labelled or len(labelled) < len(outputs):
-        return  # a Brush or the like takes every label
+        return  # a tag without labels of its own takes every label
     for prompt in prompts:
         given = [prompt] if prompt.has_labels else [one for one in controls if one.type == "Labels"]
         clickable = {label for one in given for label in one.labels}
         missing = {label.value for label in clickable if not any(o.find(label) for o in labelled)}
         if missing:
             names = ", ".join(f'"{name}"' for name in sorted(missing))
-            yield f"add to {_tag(labelled[0])} what {_tag(given[0])} has: {names}"
+            yield f"add to {_tag(labelled[0])} the labels that {_tag(given[0])} has: {names}"
         if not given:
             yield (
                 f"{_tag(prompt)} has no labels and {_tag(labelled[0])} needs a label: add <Labels>"

@@ -6,4 +6,4 @@ class MalformedRequestError(ValueError):
 
 
 class UnanswerableRequestError(ValueError):
-    """The request is well-formed, but has no mask as its answer. Names the cause and the remedy."""
+    """The request is well-formed, but no mask can answer it. Names the cause and the remedy."""

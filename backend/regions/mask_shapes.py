@@ -1,8 +1,7 @@
-"""Shapes that stand for a mask: polygons, the box around it, an ellipse.
+"""The shapes of a mask: polygons, the bounding box, an ellipse.
 
 Coordinates are continuous: pixel i reaches from i to i + 1, so a mask of all H x W pixels has the
-corners (0, 0) and (W, H). A polygon that is filled again gives the mask it came from, but for the
-tolerance.
+corners (0, 0) and (W, H). A filled polygon is the mask again, within the tolerance.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_COARSER = 1.4  # step by which the tolerance grows until the vertices are few enough
+_COARSER = 1.4  # the factor of the tolerance while a ring has too many vertices
 
 Mask = npt.NDArray[np.bool_]
 Ring = npt.NDArray[np.float64]
@@ -23,12 +22,13 @@ Contour = npt.NDArray[Any]  # N x 1 x 2 (x, y) int, as cv2 has them
 
 @dataclass(frozen=True)
 class Ellipse:
-    """An ellipse: centre and radii in pixels; the first radius is turned from the x axis.
+    """An ellipse.
 
     Attributes:
-        center: (x, y).
-        radii: the longer and the shorter one.
-        rotation: degrees, clockwise as seen on the screen, 0 to 180.
+        center: (x, y), pixels.
+        radii: the longer radius and the shorter radius, pixels.
+        rotation: the angle from the x axis to the longer radius, degrees clockwise on the screen,
+            0 to 180.
     """
 
     center: tuple[float, float]
@@ -39,15 +39,15 @@ class Ellipse:
 def polygons(mask: Mask, tolerance: float, max_vertices: int) -> list[Ring]:
     """One closed ring for each part of a mask, the largest first.
 
-    A ring cannot have holes, so each hole is cut open: the ring walks along a bridge of no width
-    to the hole, around it and back. Filled by either rule (even-odd or non-zero) the hole stays
-    open. Holes smaller than a square of twice the tolerance are filled.
+    A ring has no holes. Therefore each hole is cut open: the ring goes along a bridge of no width
+    to the hole, around the hole, and back. Whichever rule fills the ring (even-odd or non-zero),
+    the hole stays open. Holes smaller than a square of twice the tolerance are filled.
 
     Args:
         mask: H x W, True on the object.
-        tolerance: how far the ring may run beside the mask's edge, pixels.
-        max_vertices: of one ring, 4 or more; where that does not do, the tolerance grows and, in
-            the end, holes are filled.
+        tolerance: how far the ring may be from the mask's edge, pixels.
+        max_vertices: of one ring, 4 or more. The tolerance grows until the ring has no more, and
+            holes that are too small for the tolerance are filled.
 
     Returns:
         Rings, N x 2 (x, y); the first vertex is not repeated at the end.
@@ -55,8 +55,8 @@ def polygons(mask: Mask, tolerance: float, max_vertices: int) -> list[Ring]:
     if not mask.any():
         return []
     x0, y0, width, height = cv2.boundingRect(mask.view(np.uint8))
-    # Twice as fine, with a sample on every edge between pixels: contours then run along the
-    # pixels' edges, where cv2 alone would run through the centres of the outermost pixels.
+    # Twice as fine, with a sample on every edge between pixels. So contours run along the edges
+    # of pixels; those of cv2 run through the centres of the outermost pixels.
     fine = np.zeros((2 * height + 1, 2 * width + 1), dtype=np.uint8)
     fine[1::2, 1::2] = mask[y0 : y0 + height, x0 : x0 + width]
     contours, hierarchy = cv2.findContours(
@@ -81,7 +81,7 @@ def ellipse(mask: Mask) -> Ellipse:
     """The ellipse with the centre and the second moments of a mask that is not empty."""
     moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
     area = moments["m00"]
-    # 1/12 is a single pixel's own: it has a width.
+    # A single pixel has a width, and its second moment is 1/12.
     xx, yy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12
     xy = moments["mu11"] / area
     (shorter, longer), axes = np.linalg.eigh(np.array([[xx, xy], [xy, yy]]))
@@ -121,14 +121,15 @@ def _approximated(contour: Contour, tolerance: float) -> Ring:
 
 
 def _thin(contour: Contour) -> Ring:
-    """The box, turned as it fits best, around what is thinner than the tolerance."""
+    """A turned box around a part that is thinner than the tolerance."""
     return cv2.boxPoints(cv2.minAreaRect(contour)).astype(np.float64)
 
 
 def _with_bridges(ring: Ring, holes: list[Ring]) -> Ring:
     """Join holes to the ring around them, nearest first.
 
-    A bridge is walked in both directions, so it encloses nothing, whatever it crosses.
+    The ring goes along a bridge in both directions. So a bridge encloses nothing, whatever it
+    crosses.
     """
     remaining = list(holes)
     while remaining:

@@ -1,30 +1,24 @@
 """Label Studio's smart regions to prompts: what an annotator did, in pixels of the image.
 
-Coordinates are percent of the image in Label Studio and pixels everywhere else; here and in
-``rendering`` one becomes the other. They are percent of the image as its file has it, EXIF
-orientation applied, however the editor has turned the view (``image_rotation``).
-
-Brush RLE is Label Studio's own format (thi.ng rle-pack over height x width x 4 channels), not
-COCO's.
+Coordinates are percent of the image in Label Studio, and pixels everywhere else. Only this module
+and ``rendering`` convert them. A percentage is of the image after its EXIF orientation is applied,
+and does not depend on how the editor has turned the view (``image_rotation``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from backend.regions import region_items
 from backend.regions.controls import Label
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
-from backend.regions.labeling_config import LabelingConfig, whole_number
-from model.types import BACKGROUND, FOREGROUND, Prompt
-
-_KEYPOINTS = ("keypointlabels", "keypoint")
-_RECTANGLES = ("rectanglelabels", "rectangle")
-
-Percents = tuple[float, ...]
+from backend.regions.labeling_config import LabelingConfig
+from backend.regions.region_items import KEYPOINTS, Item, Point, Rectangle
+from model.types import FOREGROUND, Prompt
 
 
 @dataclass(frozen=True)
@@ -32,23 +26,22 @@ class Interaction:
     """What the annotator did to point out one object.
 
     Attributes:
-        to_name: the image tag it was done on.
-        labels: the labels that were chosen, most often one; none where the tool has none.
+        to_name: the Image tag that shows the image.
+        labels: the chosen labels, most often one; none where nobody chose a label.
         reported_size: (H, W) of the image in the editor, pixels; None where the editor does not
             tell.
-        points: (x, y) in percent of the image, with 1 for on the object and 0 for not on it.
-        rectangle: (x, y, width, height, rotation) in percent and degrees clockwise around the
-            top-left corner; None for clicks.
-        image_rotation: degrees by which the editor's view is turned. Coordinates are not.
-        item_index: which image of a list; None where the tag shows a single one.
+        points: the clicks.
+        rectangle: the box; None for clicks.
+        image_rotation: degrees by which the editor's view is turned. Coordinates are not turned.
+        item_index: the index of the image in a list; None where the tag shows a single image.
         is_tagless: whether the editor named no tag and no label: the prompt of the coming editor.
     """
 
     to_name: str
     labels: tuple[Label, ...] = ()
     reported_size: tuple[int, int] | None = None
-    points: tuple[tuple[float, float, int], ...] = ()
-    rectangle: Percents | None = None
+    points: tuple[Point, ...] = ()
+    rectangle: Rectangle | None = None
     image_rotation: int = 0
     item_index: int | None = None
     is_tagless: bool = False
@@ -65,21 +58,22 @@ class Interaction:
 def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
     """Read the smart regions of one interactive request.
 
-    All keypoints of one image and label are one object; every rectangle is an object of its own.
-    The prompt of the coming editor, which names no tag, is one object.
+    All keypoints with the same image and labels are one object. Every rectangle is an object of
+    its own. The prompt of the coming editor, which names no tag, is one object.
 
     Args:
         result: ``context["result"]`` of the request.
+        config: the labeling config, as the editor shows it for the task.
 
     Raises:
         MalformedRequestError: an item is not as Label Studio writes it.
-        UnanswerableRequestError: an item is of a kind or of a tag that cannot be answered.
+        UnanswerableRequestError: no region is a prompt, or the config has no such tag.
     """
     if is_tagless(result):
         return [_parse_tagless(result, config)]
     clicks: dict[tuple[str, int | None, tuple[Label, ...]], Interaction] = {}
     rectangles: list[Interaction] = []
-    for items in _prompt_regions(result):
+    for items in region_items.prompt_regions(result):
         interaction = _parse_region(items, config)
         if interaction.rectangle is not None:
             rectangles.append(interaction)
@@ -93,7 +87,7 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
 
 
 def is_tagless(result: Sequence[Any]) -> bool:
-    """Whether a request is one of the coming editor: coordinates, and no word of any tag."""
+    """Whether a request is a prompt of the coming editor: coordinates, and no name of a tag."""
     return bool(result) and all(
         isinstance(item, dict) and "from_name" not in item and "original_width" not in item
         for item in result
@@ -101,33 +95,58 @@ def is_tagless(result: Sequence[Any]) -> bool:
 
 
 def _parse_tagless(result: Sequence[Any], config: LabelingConfig) -> Interaction:
-    """Read the prompt of the coming editor: all points and the rectangle are one object.
-
-    Raises:
-        MalformedRequestError: an item has no coordinates.
-        UnanswerableRequestError: an item is of a kind that cannot be answered, or there are several
-            rectangles.
-    """
+    """Read the prompt of the coming editor: all points and the rectangle are one object."""
     interaction = Interaction(config.only_image(), is_tagless=True)
-    for item in _items(result):
-        kind, value = _kind_and_value(item)
-        if kind in _KEYPOINTS:
-            point = _point(value, value.get("positive"))
+    for item in region_items.as_items(result):
+        kind, value = region_items.kind_and_value(item)
+        if kind in KEYPOINTS:
+            point = region_items.point(value, value.get("positive"))
             interaction = replace(interaction, points=(*interaction.points, point))
         elif interaction.rectangle is None:
-            interaction = replace(interaction, rectangle=_rectangle(value))
+            interaction = replace(interaction, rectangle=region_items.rectangle(value))
         else:
             raise UnanswerableRequestError(
-                "there are several boxes in one prompt: leave the one around the object"
+                "there are several boxes in one prompt: keep only the box around the object"
             )
     _require_positive(interaction)
     return interaction
 
 
-def _items(result: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
-    if not all(isinstance(item, dict) for item in result):
-        raise MalformedRequestError("every item of context.result must be an object")
-    return result
+def _parse_region(items: Sequence[Item], config: LabelingConfig) -> Interaction:
+    """One point or one box: the first of the region's items."""
+    item = items[0]
+    kind, value = region_items.kind_and_value(item)
+    from_name, to_name = item.get("from_name"), item.get("to_name")
+    if from_name not in [control.name for control in config.controls]:
+        raise UnanswerableRequestError(
+            f'the labeling config has no control tag "{from_name}", the tag of this region: reload'
+            " the page"
+        )
+    if not isinstance(to_name, str):
+        raise MalformedRequestError("every item of context.result must have a to_name")
+    interaction = Interaction(
+        to_name,
+        _labels(items, config),
+        (region_items.size(item, "original_height"), region_items.size(item, "original_width")),
+        image_rotation=region_items.count(item, "image_rotation") or 0,
+        item_index=region_items.count(item, "item_index"),
+    )
+    if kind in KEYPOINTS:
+        return replace(interaction, points=(region_items.point(value, item.get("is_positive")),))
+    return replace(interaction, rectangle=region_items.rectangle(value))
+
+
+def _labels(items: Sequence[Item], config: LabelingConfig) -> tuple[Label, ...]:
+    """The labels of a region: the prompt's own, else those of a Labels tag, else of another tag."""
+    prompt, *others = items
+    for item in (prompt, *sorted(others, key=lambda item: item.get("type") != "labels")):
+        kind = str(item.get("type"))
+        names = region_items.label_names(item, kind) if kind.endswith("labels") else []
+        if names:
+            break
+    else:
+        item, names = prompt, region_items.label_names(prompt, "labels")
+    return tuple(dict.fromkeys(config.label(item.get("from_name"), name) for name in names))
 
 
 def _require_positive(interaction: Interaction) -> None:
@@ -138,134 +157,8 @@ def _require_positive(interaction: Interaction) -> None:
         )
 
 
-def _prompt_regions(result: Sequence[Any]) -> list[list[Mapping[str, Any]]]:
-    """The items of each region that is a prompt, the prompt first.
-
-    A region comes as several items of one id: what was drawn, its label where the label stands in
-    a Labels tag, and each answer that the annotator has given for the region (choices, a text, a
-    rating and so on).
-    """
-    items_of: dict[str | int, list[Mapping[str, Any]]] = {}
-    for index, item in enumerate(_items(result)):
-        region_id = item.get("id")
-        items_of.setdefault(region_id if isinstance(region_id, str) else index, []).append(item)
-    regions = []
-    for items in items_of.values():
-        others = [item for item in items if not _is_prompt(item)]
-        prompts = [item for item in items if _is_prompt(item)]
-        at_places = {_place(item): item for item in reversed(prompts)}
-        regions += [[prompt, *others] for prompt in reversed(at_places.values())]
-    return regions or list(items_of.values())
-
-
-def _place(item: Mapping[str, Any]) -> str:
-    """Where a prompt is: a tag with labels may have its own item for the same point."""
-    value = item["value"] if isinstance(item.get("value"), dict) else {}
-    return repr((value.get("x"), value.get("y")))
-
-
-def _is_prompt(item: Mapping[str, Any]) -> bool:
-    """Whether an item is what was drawn: a box may have the label of a KeyPointLabels tag."""
-    kind, value = item.get("type"), item.get("value")
-    is_box = isinstance(value, dict) and "height" in value
-    return kind in _RECTANGLES or (kind in _KEYPOINTS and not is_box)
-
-
-def _parse_region(items: Sequence[Mapping[str, Any]], config: LabelingConfig) -> Interaction:
-    item = items[0]
-    kind, value = _kind_and_value(item)
-    from_name, to_name = item.get("from_name"), item.get("to_name")
-    if from_name not in [control.name for control in config.controls]:
-        raise UnanswerableRequestError(
-            f'the labeling config has no control tag "{from_name}", which the region came from:'
-            " reload the page"
-        )
-    if not isinstance(to_name, str):
-        raise MalformedRequestError("every item of context.result must have a to_name")
-    interaction = Interaction(
-        to_name,
-        _labels(items, config),
-        (_size(item, "original_height"), _size(item, "original_width")),
-        image_rotation=_count(item, "image_rotation") or 0,
-        item_index=_count(item, "item_index"),
-    )
-    if kind in _KEYPOINTS:
-        return replace(interaction, points=(_point(value, item.get("is_positive")),))
-    return replace(interaction, rectangle=_rectangle(value))
-
-
-def _kind_and_value(item: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    kind, value = item.get("type"), item.get("value")
-    if not isinstance(kind, str) or not isinstance(value, dict):
-        raise MalformedRequestError("every item of context.result must have a type and a value")
-    if kind not in _KEYPOINTS + _RECTANGLES:
-        raise UnanswerableRequestError(
-            f'a smart region of type "{kind}" cannot be answered: use a smart keypoint or a smart'
-            ' rectangle, and write smart="false" on the other tags'
-        )
-    return kind, value
-
-
-def _point(value: Mapping[str, Any], positive: Any) -> tuple[float, float, int]:
-    """A click; one without a sign is positive."""
-    sign = BACKGROUND if positive is False else FOREGROUND
-    return _number(value, "x"), _number(value, "y"), sign
-
-
-def _rectangle(value: Mapping[str, Any]) -> Percents:
-    rotation = _number(value, "rotation") if value.get("rotation") is not None else 0.0
-    x, y, width, height = (_number(value, name) for name in ("x", "y", "width", "height"))
-    return x, y, width, height, rotation
-
-
-def _labels(items: Sequence[Mapping[str, Any]], config: LabelingConfig) -> tuple[Label, ...]:
-    """The labels of a region: its own, else those of a Labels tag, else those of any other tag."""
-    prompt, *others = items
-    for item in (prompt, *sorted(others, key=lambda item: item.get("type") != "labels")):
-        kind = item.get("type")
-        names = _names(item, kind) if isinstance(kind, str) and kind.endswith("labels") else []
-        if names:
-            break
-    else:
-        item, names = prompt, _names(prompt, "labels")
-    return tuple(dict.fromkeys(config.label(item.get("from_name"), name) for name in names))
-
-
-def _names(item: Mapping[str, Any], kind: str) -> list[str]:
-    value = item.get("value")
-    names = value.get(kind) if isinstance(value, dict) else None
-    names = [] if names is None else names
-    if not isinstance(names, list) or not all(isinstance(name, str | None) for name in names):
-        raise MalformedRequestError("the labels of a region must be a list of texts")
-    return [name for name in names if name]  # a null is the label that allowEmpty adds
-
-
-def _number(value: Mapping[str, Any], name: str) -> float:
-    number = value.get(name)
-    # bool is an int to Python, and JSON readers let NaN and Infinity through
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < 1e6:
-        raise MalformedRequestError(f"{name} of a region must be a number, percent of the image")
-    return float(number)
-
-
-def _size(item: Mapping[str, Any], name: str) -> int:
-    size = whole_number(item.get(name))
-    if size is None or size < 1:
-        raise MalformedRequestError(f"{name} of a region must be a whole number of pixels")
-    return size
-
-
-def _count(item: Mapping[str, Any], name: str) -> int | None:
-    if item.get(name) is None:
-        return None
-    count = whole_number(item[name])
-    if count is None or count < 0:
-        raise MalformedRequestError(f"{name} of a region must be a whole number, 0 or more")
-    return count
-
-
 def _pixel(x: float, y: float, original_size: tuple[int, int]) -> tuple[float, float]:
-    """Percent to pixels, inside the image. Pixel i reaches from i to i + 1, its centre names it."""
+    """Percent to pixels, inside the image. Pixel i reaches from i to i + 1; i names its centre."""
     height, width = original_size
     return (
         min(max(x / 100 * width - 0.5, 0.0), width - 1.0),
@@ -274,12 +167,12 @@ def _pixel(x: float, y: float, original_size: tuple[int, int]) -> tuple[float, f
 
 
 def _box_in_pixels(
-    rectangle: Percents, original_size: tuple[int, int]
+    rectangle: Rectangle, original_size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """(x0, y0, x1, y1) around a rectangle that may be rotated and may reach over the border."""
     height, width = original_size
     x, y, box_width, box_height, rotation = rectangle
-    # The rotation is an angle on the screen: it must be applied in pixels, not in percent.
+    # The rotation is an angle on the screen, so pixels must be turned, and not percentages.
     right = np.array([box_width * width, 0.0]) / 100
     down = np.array([0.0, box_height * height]) / 100
     angle = np.radians(rotation)

@@ -1,4 +1,4 @@
-"""Masks to the regions that Label Studio draws, of the kind that the labeling config asks for."""
+"""Masks to regions of Label Studio, of the type that the labeling config has for masks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def render(
 ) -> list[dict[str, Any]]:
     """A mask as regions; none for an empty mask.
 
-    One region for one object; only polygons are one for each separate part of it. Ellipses and
-    rectangles leave out small parts that nobody clicked: one far off would spoil them. A shape
-    whose label stands in a Labels tag is two entries of the same id, the shape and its label, as
-    the editor itself writes them.
+    An object is one region, but each separate part of an object is a polygon of its own. Ellipses
+    and rectangles leave out small parts that nobody clicked: a part far away would make them too
+    large. Where a Labels tag has the label, the result has two entries with the same id, the shape
+    and its label. The editor itself writes such regions so.
     """
     if not prediction.mask.any():
         return []
@@ -54,7 +54,7 @@ def render(
 def encode_bitmask(mask: npt.NDArray[np.bool_]) -> str:
     """A mask, H x W, as the data: URL of a PNG: white on the object, transparent elsewhere.
 
-    Label Studio 1.23 reads the transparency, its coming editor the red channel.
+    Label Studio 1.23 reads the transparency. Its coming editor reads the red channel.
     """
     png = Image.fromarray(mask.astype(np.uint8), "P")
     png.putpalette(bytes([0, 0, 0, 255, 255, 255]))
@@ -69,7 +69,7 @@ def score(prediction: MaskPrediction) -> float:
 
 
 def _values(mask: npt.NDArray[np.bool_], interaction: Interaction, output: Output) -> list[Value]:
-    """What stands for the mask: one value for each region."""
+    """The mask as values of regions, one value for each region."""
     height, width = mask.shape
     match output.control.shape:
         case "brush":
@@ -99,11 +99,11 @@ def _values(mask: npt.NDArray[np.bool_], interaction: Interaction, output: Outpu
                 }
             ]
         case shape:
-            raise AssertionError(f"no region is made of {shape}")
+            raise AssertionError(f"masks cannot be drawn as {shape}")
 
 
 def _ellipse_value(ellipse: mask_shapes.Ellipse, width: int, height: int) -> Value:
-    """Label Studio turns an ellipse on the screen: each radius is percent before the turn."""
+    """Label Studio turns an ellipse on the screen: radii are percent of the image before that."""
     return {
         "x": _percent(ellipse.center[0], width),
         "y": _percent(ellipse.center[1], height),
@@ -122,7 +122,7 @@ def _region(
 ) -> dict[str, Any]:
     height, width = prediction.mask.shape
     region = {
-        "id": str(uuid.uuid4()),  # a repeated id would overwrite a region already accepted
+        "id": str(uuid.uuid4()),  # a repeated id overwrites a region that was accepted
         "from_name": control.name,
         "to_name": interaction.to_name,
         "type": control.type.lower(),

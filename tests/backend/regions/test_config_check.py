@@ -18,7 +18,7 @@ def test_every_example_is_in_order(path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        pytest.param('value="$image"', "", "it has no Image", id="no-image"),
+        pytest.param('value="$image"', "", "no Image tag", id="no-image"),
         pytest.param(
             'smart="true"', 'smart="false"', 'smart="true" on <KeyPointLabels name="point">',
             id="nothing-smart",
@@ -31,7 +31,7 @@ def test_every_example_is_in_order(path: Path) -> None:
             '<BrushLabels name="brush" toName="image" smart="false">\n'
             '    <Label value="Object" background="#FF4D4F"/>\n',
             '<BrushLabels name="brush" toName="image" smart="false">',
-            'add to <BrushLabels name="brush"> what <KeyPointLabels name="point"> has: "Object"',
+            'the labels that <KeyPointLabels name="point"> has: "Object"',
             id="label-missing",
         ),
     ],
@@ -55,7 +55,9 @@ def test_points_without_labels() -> None:
     bare = '<KeyPoint name="point" toName="image"/></View>'
     assert "or make it KeyPointLabels" in " ".join(faults(before + bare))
     labels = '<Labels name="l" toName="image"><Label value="Third"/></Labels>'
-    assert '<Labels name="l"> has: "Third"' in " ".join(faults(before + labels + bare))
+    assert 'the labels that <Labels name="l"> has: "Third"' in " ".join(
+        faults(before + labels + bare)
+    )
 
 
 def test_labels_of_the_task_are_not_known_beforehand() -> None:
