@@ -34,7 +34,7 @@ class TorchEngine:
     def __init__(self, checkpoint: Path, precision: str) -> None:
         self._device = torch.device(best_device())
         # One prompt at a time uses all cores; more at once would only get into each other's way.
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         if precision == "auto":
             precision = "bf16" if self._device.type == "cuda" else "fp32"
         self._encoder_dtype = _DTYPES[precision]
@@ -67,7 +67,7 @@ class TorchEngine:
         mask_inputs: npt.NDArray[np.float32] | None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See :class:`model.engines.Engine`."""
-        with self._turn, torch.inference_mode():
+        with self._lock, torch.inference_mode():
             low_res_masks, iou_predictions = self._network.decode(
                 torch.tensor(features, device=self._device, dtype=torch.float32),
                 torch.tensor(point_coords, device=self._device),

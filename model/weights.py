@@ -1,6 +1,6 @@
 """The checkpoint file: which one, from where, and is it what it claims to be.
 
-The published mobile_sam.pt is preferred. Where it cannot be had, the built-in checkpoint stands
+The published mobile_sam.pt is preferred. Where it is not available, the built-in checkpoint stands
 in: smaller, trained by ``training/``, for trying out and for tests.
 """
 

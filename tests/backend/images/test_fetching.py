@@ -277,9 +277,9 @@ class TestTokens:
         self, label_studio: Host, tmp_path: Path
     ) -> None:
         """The token is tried once and remembered, even if /setup sends another token later."""
-        announced = SetupInfoFile(tmp_path / "announced")
+        setup_info = SetupInfoFile(tmp_path / "setup-info")
         requests = http_client()
-        known = studio(label_studio.url, LEGACY_TOKEN, requests, announced)
+        known = studio(label_studio.url, LEGACY_TOKEN, requests, setup_info)
         files = Fetcher(known, requests)
         known.note_setup(None, "from-setup", is_proven=False)
         label_studio.accept("Token from-setup")
@@ -401,7 +401,7 @@ class TestWhereLabelStudioIs:
         self, label_studio: Host, tmp_path: Path
     ) -> None:
         """Another worker knows the address too, and no other user may read the file."""
-        path = tmp_path / "cache" / "announced"
+        path = tmp_path / "cache" / "setup-info"
         told = studio(None, None, http_client(), SetupInfoFile(path))
         told.note_setup(f"{label_studio.url}/", "from-setup", is_proven=True)
         requests = http_client()
@@ -414,9 +414,9 @@ class TestWhereLabelStudioIs:
     def test_setup_without_a_password_cannot_say_where(
         self, elsewhere: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        announced = SetupInfoFile(tmp_path / "announced")
+        setup_info = SetupInfoFile(tmp_path / "setup-info")
         requests = http_client()
-        known = studio(None, LEGACY_TOKEN, requests, announced)
+        known = studio(None, LEGACY_TOKEN, requests, setup_info)
         known.note_setup(elsewhere.url, "from-setup", is_proven=False)
         with pytest.raises(LabelStudioError, match="LABEL_STUDIO_URL is not set"):
             Fetcher(known, requests).fetch("/image")
@@ -424,9 +424,9 @@ class TestWhereLabelStudioIs:
         assert "set LABEL_STUDIO_URL to the address at which" in caplog.text
 
     def test_a_set_address_keeps_its_token(self, label_studio: Host, elsewhere: Host) -> None:
-        announcements = SetupInfoFile(Path("/nowhere/announced"))
+        setup_info = SetupInfoFile(Path("/nowhere/setup-info"))
         requests = http_client()
-        known = studio(label_studio.url, LEGACY_TOKEN, requests, announcements)
+        known = studio(label_studio.url, LEGACY_TOKEN, requests, setup_info)
         known.note_setup(elsewhere.url, None, is_proven=False)
         Fetcher(known, requests).fetch("/image")
         assert elsewhere.asked == []
@@ -434,9 +434,9 @@ class TestWhereLabelStudioIs:
     def test_one_worker_knows_if_the_folder_cannot_be_written(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        announcements = SetupInfoFile(Path("/dev/null/announced"))
-        announcements.write(SetupInfo("http://h", "token"))
-        assert announcements.read() == SetupInfo("http://h", "token")
+        setup_info = SetupInfoFile(Path("/dev/null/setup-info"))
+        setup_info.write(SetupInfo("http://h", "token"))
+        assert setup_info.read() == SetupInfo("http://h", "token")
         assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in caplog.text
 
     def test_label_studio_is_not_there(self) -> None:
