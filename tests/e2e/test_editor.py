@@ -96,11 +96,8 @@ def test_labels_with_brush(label_studio: LabelStudio, backend: Backend, editor: 
     editor.submit()
 
     result = saved(label_studio, task_id)
-    (brush,) = [region for region in result if region["type"] == "brush"]
-    (label,) = [
-        region for region in result if region["type"] == "labels" and region["id"] == brush["id"]
-    ]
-    assert label["value"]["labels"] == ["Other"]
+    (brush,) = [region for region in result if region["type"] == "brushlabels"]
+    assert brush["value"]["brushlabels"] == ["Other"]
     np.testing.assert_array_equal(mask(brush), mask(clicked["result"][0]))
 
 

@@ -20,7 +20,13 @@ DISC = (150, 150, 390, 390)
 BOX = (540, 200, 780, 440)
 
 KEYPOINTS = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
-LABELS = (ROOT / "examples" / "labels-with-brush.xml").read_text()
+LABELS = """<View>
+  <Image name="image" value="$image"/>
+  <Labels name="labels" toName="image"><Label value="Object"/><Label value="Other"/></Labels>
+  <Brush name="brush" toName="image" smart="false"/>
+  <KeyPoint name="point" toName="image" smart="true"/>
+  <Rectangle name="box" toName="image" smart="true"/>
+</View>"""
 
 
 def example(name: str) -> str:
