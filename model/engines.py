@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model import reference
-from model.checkpoint import read_parameters
 from model.reference import WrongAnswerError
 from model.weights import Checkpoint
 
@@ -68,7 +67,7 @@ class Engine(Protocol):
 
 
 def load_engine(
-    checkpoint: Checkpoint, engine: EngineName, precision: Precision, answers: Path
+    checkpoint: Checkpoint, engine: EngineName, precision: Precision, folder: Path
 ) -> Engine:
     """Load a checkpoint into an engine, and run it once: the first run is several times slower.
 
@@ -78,7 +77,7 @@ def load_engine(
     Args:
         engine: ``auto`` is torch where that is installed and finds CUDA or MPS, else OpenVINO.
         precision: of the image encoder; see the engines for ``auto`` and for what else it sets.
-        answers: a folder for what the self-check computes once. It need not be there.
+        folder: where OpenVINO may keep what it made of a checkpoint. It need not be there.
 
     Raises:
         ValueError: an unknown engine or precision, one that the processor does not have, the
@@ -94,16 +93,15 @@ def load_engine(
         return _load_torch(checkpoint, precision)
     if engine == "auto" and _has_accelerator():
         return _load_torch(checkpoint, precision)
-    return _load_openvino(checkpoint, precision, answers)
+    return _load_openvino(checkpoint, precision, folder)
 
 
-def _load_openvino(checkpoint: Checkpoint, precision: Precision, answers: Path) -> Engine:
-    parameters = read_parameters(checkpoint.path)
+def _load_openvino(checkpoint: Checkpoint, precision: Precision, folder: Path) -> Engine:
     try:
         from model.openvino.engine import choose_precision
         from model.openvino.self_check import verified_engine
 
-        return verified_engine(checkpoint, parameters, choose_precision(precision), answers)
+        return verified_engine(checkpoint, choose_precision(precision), folder)
     except (WrongAnswerError, ImportError, RuntimeError) as error:  # OpenVINO raises the latter
         reason = str(error).strip().splitlines()[-1]
         if not _has_torch():

@@ -159,8 +159,8 @@ def load_predictor(
             from it, or a file of this project's training. ``model.weights.find`` finds a file.
         engine: ``auto``, ``openvino`` or ``torch``; see :func:`model.engines.load_engine`.
         precision: of the encoder: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        model_dir: a folder for what the self-check of OpenVINO computes of the checkpoint once,
-            which saves later starts a second. It need not be there.
+        model_dir: a folder for what OpenVINO makes of the checkpoint, which saves later starts a
+            second or two. It need not be there.
 
     Raises:
         FileNotFoundError: there is no such file.

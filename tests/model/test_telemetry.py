@@ -19,9 +19,10 @@ for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "create_connect
 socket.socket.connect = record("connect")
 
 import threading
+from pathlib import Path
 from model import load_predictor
 from model.weights import BUILTIN_PATH
-load_predictor(BUILTIN_PATH, "openvino", "fp32")
+load_predictor(BUILTIN_PATH, "openvino", "fp32", Path(sys.argv[1]))
 for thread in threading.enumerate():  # what reports may do so beside the rest
     if thread is not threading.main_thread():
         thread.join(30)
@@ -31,12 +32,14 @@ assert not looked_up, looked_up
 
 
 def test_openvino_looks_nothing_up_and_writes_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, tmp_path / "models"],
         cwd=ROOT,
-        env={"HOME": str(tmp_path)},
+        env={"HOME": str(home)},
         capture_output=True,
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    assert not list(tmp_path.iterdir())
+    assert not list(home.iterdir())
