@@ -19,7 +19,7 @@ log.configure(_settings.log_level)
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
 threads = _settings.threads + WAITING_CLICKS
-worker_class = "gthread"
+worker_class = "backend.worker.WaitressWorker"
 control_socket_disable = True
 timeout = 100  # Label Studio waits this long for a prediction
 graceful_timeout = 10
