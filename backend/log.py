@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 import traceback
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
@@ -61,11 +62,13 @@ class Problem:
     """A warning or an error of the log.
 
     Attributes:
+        source: the name of the logger.
         last: the time of the last occurrence, seconds since the epoch.
         count: the number of occurrences.
     """
 
     level: str
+    source: str
     sentence: str
     last: float
     count: int = 1
@@ -86,7 +89,8 @@ class Problems(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See :meth:`logging.Handler.emit`."""
-        problem = Problem(record.levelname, sentence(record)[:_LONGEST], time.time())
+        text = sentence(record)[:_LONGEST]
+        problem = Problem(record.levelname, record.name, text, time.time())
         with self._own_lock:
             self._own = _with(self._own, problem)
         try:
@@ -132,7 +136,15 @@ class _Sentence(logging.Formatter):
 
 
 def _with(problems: list[Problem], problem: Problem) -> list[Problem]:
-    """Newest first. A problem that occurs again raises its own count."""
+    """Newest first. A problem that occurs again raises its own count.
+
+    When there are too many, the source with the most problems loses its oldest. So the problems of
+    one source never displace those of others.
+    """
     others = [p for p in problems if (p.level, p.sentence) != (problem.level, problem.sentence)]
     before = sum(p.count for p in problems) - sum(p.count for p in others)
-    return [replace(problem, count=before + 1), *others][:_KEPT]
+    kept = [replace(problem, count=before + 1), *others]
+    while len(kept) > _KEPT:
+        ((loudest, _),) = Counter(p.source for p in kept).most_common(1)
+        kept.remove(next(p for p in reversed(kept) if p.source == loudest))
+    return kept

@@ -12,12 +12,12 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from flask.json.provider import JSONProvider
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 
-from backend import metrics
+from backend import metrics, webhooks
 from backend.access import Access
 from backend.log import Problems, keep_problems
 from backend.plugin import MobileSAMBackend
@@ -89,7 +89,9 @@ def create_app(settings: Settings) -> Flask:
     def check_access() -> None:
         given = request.headers.get("Authorization")
         request.max_content_length = access.body_limit(request.path, given)
-        if request.endpoint in _OPEN or access.is_trusted(given):
+        is_trusted = access.is_trusted(given)
+        g.has_password = settings.basic_auth is not None and is_trusted
+        if request.endpoint in _OPEN or is_trusted:
             return
         if request.endpoint == "webhook" and given is None:
             return  # Label Studio's webhooks send no password. Their content is checked in the API.
@@ -151,7 +153,7 @@ def create_app(settings: Settings) -> Flask:
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int]:
-        body = _body()
+        body = _object(app.json.loads(webhooks.read(request)))
         action = body.get("action")
         if not isinstance(action, str):
             raise BadRequest("action must be the name of an event")
@@ -163,7 +165,10 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _body() -> dict[str, Any]:
-    body = request.get_json(force=True)
+    return _object(request.get_json(force=True))
+
+
+def _object(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     return body
@@ -223,10 +228,11 @@ def _internal_error(error: Exception) -> tuple[Response, int]:
 
 
 def _error(sentence: str, status: int) -> tuple[Response, int]:
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
-        logger.info("%s %s: %d", request.method, request.path[:200], status)
-    elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("%s %s: %d: %s", request.method, request.path, status, sentence)
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        # /status shows warnings. A stranger must not displace the problems there.
+        level = logging.WARNING if g.get("has_password") else logging.INFO
+        path = request.path[:200]
+        logger.log(level, "%s %s: %d: %s", request.method, path, status, sentence)
     response = jsonify(error=sentence)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Basic realm="backend"'

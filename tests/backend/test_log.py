@@ -10,14 +10,16 @@ from filelock import FileLock
 from backend.log import OneLine, Problems, keep_problems
 
 
-def record(message: str, error: Exception | None = None) -> logging.LogRecord:
+def record(
+    message: str, error: Exception | None = None, name: str = "backend.x"
+) -> logging.LogRecord:
     raised = None
     if error is not None:
         try:
             raise error
         except Exception as caught:
             raised = (type(caught), caught, caught.__traceback__)
-    return logging.LogRecord("backend.x", logging.ERROR, __file__, 1, message, None, raised)
+    return logging.LogRecord(name, logging.ERROR, __file__, 1, message, None, raised)
 
 
 def test_an_exception_is_logged_as_its_class_and_place() -> None:
@@ -45,6 +47,17 @@ def test_only_the_last_problems_are_kept(tmp_path: Path) -> None:
         problems.emit(record(f"problem {number}"))
     assert len(problems.last()) == 50
     assert problems.last()[0].sentence == "problem 59"
+
+
+def test_one_source_does_not_displace_the_problems_of_others(tmp_path: Path) -> None:
+    problems = Problems(tmp_path / "problems.json")
+    problems.emit(record("the disk is full", name="backend.embeddings"))
+    for number in range(200):
+        problems.emit(record(f"problem {number}", name="backend.plugin"))
+    kept = [p.sentence for p in problems.last()]
+    assert len(kept) == 50
+    assert kept[0] == "problem 199"
+    assert kept[-1] == "the disk is full"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '[{"a": 1}]'])

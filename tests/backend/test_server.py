@@ -406,6 +406,33 @@ def test_status_shows_the_problems_of_all_workers(start_backend, recorded: Recor
         assert "0 masks, 0 empty, 3 without an answer" in page.text
 
 
+def test_strangers_do_not_write_to_status(start_backend, recorded: Recorded) -> None:
+    backend = start_backend(BASIC_AUTH_USER="sam", BASIC_AUTH_PASS="secret")
+    password = ("sam", "secret")
+    request = recorded("click_positive")
+    request["json"]["params"]["context"]["result"][0]["from_name"] = "renamed"
+    backend.client.post("/predict", json=request["json"], auth=password)
+    for number in range(80):
+        backend.client.get(f"/nothing/{number}")
+        backend.client.post("/predict", content=b"x" * number)
+        backend.client.post("/predict", json={}, auth=("sam", f"guess {number}"))
+        backend.client.post("/webhook", content=b"{" * number)
+        backend.client.post("/webhook", json={"action": number})
+    backend.client.post("/setup", content=b"{", auth=password)  # a later problem, of the operator
+
+    def page() -> str:
+        return backend.client.get("/status", auth=password).text
+
+    deadline = time.monotonic() + 60
+    while "POST /setup: 400: the body is not JSON" not in page():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "no control tag &#34;renamed&#34;" in page()
+    assert "/nothing" not in page()
+    assert "POST /predict: 40" not in page()
+    assert "/webhook" not in page()
+
+
 def test_a_log_line_cannot_be_forged(backend, recorded: Recorded) -> None:
     request = recorded("click_positive")
     region = request["json"]["params"]["context"]["result"][0]
