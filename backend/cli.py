@@ -25,6 +25,7 @@ from backend.regions.errors import MalformedRequestError
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service, connect_label_studio
 from backend.settings import Settings
+from backend.watchdog import EngineHungError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[argparse.Namespace, Settings], int] = options.run
         return run(options, Settings.from_env())
-    except (OSError, LabelStudioError, MalformedRequestError, ValueError) as error:
+    except (
+        EngineHungError,
+        LabelStudioError,
+        MalformedRequestError,
+        OSError,
+        ValueError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -20,6 +20,7 @@ from backend.regions.exports import exports
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
+from backend.watchdog import EngineHungError
 from model import weights
 from model.types import Prompt
 
@@ -105,6 +106,7 @@ class Doctor:
             LabelStudioError,
             MalformedRequestError,
             UnanswerableRequestError,
+            EngineHungError,
             OSError,
             ValueError,
             redis.RedisError,

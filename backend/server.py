@@ -26,6 +26,7 @@ from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
 from backend.status import page as status_page
+from backend.watchdog import EngineHungError
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(MalformedRequestError, _malformed_region)
     app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
+    app.register_error_handler(EngineHungError, _engine_hung)
     app.register_error_handler(Exception, _internal_error)
 
     access = Access(settings.basic_auth)
@@ -110,6 +112,8 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/ready")
     def ready() -> Response:
         # A worker accepts requests only after its model is loaded and warm.
+        if service.engine.has_hung:
+            raise EngineHungError
         return jsonify(status="READY", model_version=model_version, engine=service.segmenter.engine)
 
     @app.get("/metrics")
@@ -211,9 +215,17 @@ def _malformed_region(error: MalformedRequestError) -> tuple[Response, int]:
 
 
 def _unanswerable_region(error: UnanswerableRequestError) -> Response:
-    """The sentence is in the status line too: Label Studio shows only this part of an error."""
-    response, status = _error(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
-    response.status = f"{status} {_one_line(str(error))}"
+    return _shown(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _engine_hung(error: EngineHungError) -> Response:
+    return _shown(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _shown(sentence: str, status: HTTPStatus) -> Response:
+    """An error with its sentence in the status line: Label Studio shows only this part."""
+    response, code = _error(sentence, status)
+    response.status = f"{code} {_one_line(sentence)}"
     return response
 
 

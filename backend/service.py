@@ -20,8 +20,9 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
 from backend.prefetch import Prefetcher
 from backend.settings import WAITING_CLICKS, Settings
+from backend.watchdog import WatchedEngine
 from model import weights
-from model.predictor import load_predictor
+from model.predictor import Predictor, load_predictor
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 class Service:
     """The loaded model, the images and the caches. Threads may share a service."""
 
+    engine: WatchedEngine
     segmenter: Segmenter
     images: ImageLoader
     prefetcher: Prefetcher
@@ -46,18 +48,20 @@ class Service:
             OSError, ValueError: the checkpoint or the engine cannot be used. The message says why.
         """
         checkpoint = weights.obtain(settings.checkpoint, settings.model_dir)
-        predictor = load_predictor(
+        loaded = load_predictor(
             checkpoint.path, settings.engine, settings.precision, settings.model_dir
         )
-        logger.info("ready: %s on %s", checkpoint.model_version, predictor.engine.description)
+        engine = WatchedEngine(loaded.engine)
+        logger.info("ready: %s on %s", checkpoint.model_version, engine.description)
         http = HttpClient(settings.allowed_hosts)
         label_studio = connect_label_studio(settings, http)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
         images = ImageLoader(Fetcher(label_studio, http, settings.local_files_document_root))
+        predictor = Predictor(engine, loaded.checkpoint)
         store = _store(settings, predictor.features_shape)
         segmenter = Segmenter(predictor, store, images)
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
-        return cls(segmenter, images, prefetcher, label_studio)
+        return cls(engine, segmenter, images, prefetcher, label_studio)
 
 
 def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> LabelStudio:
