@@ -1,11 +1,10 @@
 """The configuration of gunicorn. gunicorn finds this file by its name."""
 
 import os
-import shutil
-import tempfile
 from typing import Any
 
 from backend import log
+from backend.metrics_folder import MetricsFolder
 from backend.settings import WAITING_CLICKS, Settings
 from model import weights
 
@@ -26,10 +25,7 @@ graceful_timeout = 10
 # Every worker loads the app itself: torch's thread pools do not survive a fork.
 preload_app = False
 
-# prometheus_client keeps the counts of each worker in files and adds them. This variable names the
-# folder of the files.
-_counts = tempfile.mkdtemp(prefix="mobilesam-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = _counts  # noqa: TID251
+_metrics_folder = MetricsFolder(os.environ)  # noqa: TID251
 
 
 def on_starting(server: Any) -> None:
@@ -41,13 +37,16 @@ def on_starting(server: Any) -> None:
     os.environ["MOBILESAM_CHECKPOINT"] = str(checkpoint.path)  # noqa: TID251
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """Take the space for the counts of a new worker."""
+    _metrics_folder.reserve(os.getpid())
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Remove the gauges of a worker that has ended."""
-    from prometheus_client.multiprocess import mark_process_dead  # reads the variable
-
-    mark_process_dead(worker.pid)
+    _metrics_folder.forget(worker.pid)
 
 
 def on_exit(server: Any) -> None:
     """Remove the folder of the counts."""
-    shutil.rmtree(_counts, ignore_errors=True)
+    _metrics_folder.remove()
