@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from backend.regions.outputs import TAGLESS_OUTPUT, Output
 from backend.regions.prompts import Interaction
 from backend.service import Service
 from backend.settings import Settings
+from model.predictor import MAX_BATCH
 from model.types import MaskPrediction
 
 # label-studio-ml imports torch if torch is installed, but needs only torch.multiprocessing. While
@@ -124,17 +125,17 @@ def _predict_regions(
         else config.output_for(interaction.to_name, interaction.labels)
         for interaction in interactions
     ]
-    predictions = _segment(segmenter, task, interactions, outputs, config)
-    predicted: list[dict[str, Any]] = []
-    for interaction, output, prediction in zip(interactions, outputs, predictions, strict=True):
+    rendered: dict[int, list[dict[str, Any]]] = {}
+    for index, prediction in _segment(segmenter, task, interactions, outputs, config):
+        interaction = interactions[index]
         if not prediction.mask.any():
             if interaction.is_tagless:
                 raise UnanswerableRequestError(
                     "the model found nothing at the click: click elsewhere on the object"
                 )
             logger.warning("task %s: the model found nothing at the click", task.get("id"))
-        predicted += rendering.render(prediction, interaction, output)
-    return predicted
+        rendered[index] = rendering.render(prediction, interaction, outputs[index])
+    return [region for index in sorted(rendered) for region in rendered[index]]
 
 
 def _segment(
@@ -143,20 +144,24 @@ def _segment(
     interactions: Sequence[Interaction],
     outputs: Sequence[Output],
     config: LabelingConfig,
-) -> list[MaskPrediction]:
-    """One mask for each interaction. The objects of an image are decoded together."""
+) -> Iterator[tuple[int, MaskPrediction]]:
+    """The mask of each interaction, with the index of the interaction.
+
+    The objects of an image are decoded together, but not more than a batch of them: the masks of
+    many objects at full size would take gigabytes.
+    """
     of_image: dict[_Image, list[int]] = {}
     for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
         ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
         image = _Image(ref, interaction.reported_size, output.crop_refinement)
         of_image.setdefault(image, []).append(index)
-    masks: dict[int, MaskPrediction] = {}
     for image, indices in of_image.items():
         embedding = segmenter.embed(image.ref, reported_size=image.reported_size)
-        prompts = [interactions[index].prompt(embedding.original_size) for index in indices]
-        found = segmenter.segment(image.ref, embedding, prompts, refine=image.refine)
-        masks.update(zip(indices, found, strict=True))
-    return [masks[index] for index in range(len(interactions))]
+        for begin in range(0, len(indices), MAX_BATCH):
+            batch = indices[begin : begin + MAX_BATCH]
+            prompts = [interactions[index].prompt(embedding.original_size) for index in batch]
+            found = segmenter.segment(image.ref, embedding, prompts, refine=image.refine)
+            yield from zip(batch, found, strict=True)
 
 
 @dataclass(frozen=True)

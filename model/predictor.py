@@ -13,6 +13,10 @@ from model.engines import Engine, EngineName, Precision, load_engine
 from model.types import PADDING, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, identify
 
+# How many prompts pass through the network together. Each takes 35 MB in the decoder of the
+# published network, and on a CPU larger batches are no faster for each prompt.
+MAX_BATCH = 8
+
 
 class Predictor:
     """Embeds images and predicts masks. Threads may share a predictor.
@@ -68,7 +72,7 @@ class Predictor:
 
         An ambiguous prompt (one positive click) gets the mask with the highest predicted IoU of
         three. Any other prompt gets the single mask. SAM was trained in this way. Prompts with the
-        same number of points pass through the network together.
+        same number of points pass through the network together, up to ``MAX_BATCH`` of them.
 
         Args:
             embedding: the embedding of the image, made by this predictor.
@@ -135,7 +139,7 @@ class Predictor:
 
 
 def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Groups of indices: the prompts of a group fit into one array.
+    """Groups of at most ``MAX_BATCH`` indices: the prompts of a group fit into one array.
 
     Short prompts are not padded to the length of longer prompts: a padding point changes the mask.
     """
@@ -143,7 +147,11 @@ def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:
     for index, prompt in enumerate(prompts):
         key = len(prompt.point_labels), prompt.has_box, prompt.mask_input is not None
         groups.setdefault(key, []).append(index)
-    return list(groups.values())
+    return [
+        group[begin : begin + MAX_BATCH]
+        for group in groups.values()
+        for begin in range(0, len(group), MAX_BATCH)
+    ]
 
 
 def load_predictor(

@@ -20,6 +20,11 @@ from backend.regions.labeling_config import LabelingConfig
 from backend.regions.region_items import KEYPOINTS, Item, Point, Rectangle
 from model.types import FOREGROUND, Prompt
 
+# A request with more points or boxes would need gigabytes of memory, or more than the 100 s that
+# Label Studio waits. An annotator accepts masks long before.
+MAX_REGIONS = 100  # points and boxes together
+MAX_POINTS = 50  # on one object
+
 
 @dataclass(frozen=True)
 class Interaction:
@@ -67,20 +72,27 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
 
     Raises:
         MalformedRequestError: an item is not as Label Studio writes it.
-        UnanswerableRequestError: no region is a prompt, or the config has no such tag.
+        UnanswerableRequestError: no region is a prompt, the config has no such tag, or there are
+            more than ``MAX_REGIONS`` points and boxes, or ``MAX_POINTS`` points on one object.
     """
     if is_tagless(result):
         return [_parse_tagless(result, config)]
     clicks: dict[tuple[str, int | None, tuple[Label, ...]], Interaction] = {}
     rectangles: list[Interaction] = []
-    for items in region_items.prompt_regions(result):
+    for count, items in enumerate(region_items.prompt_regions(result), start=1):
+        if count > MAX_REGIONS:
+            raise UnanswerableRequestError(
+                f"there are more than {MAX_REGIONS} smart points and boxes: accept or delete the"
+                " suggestions that are there"
+            )
         interaction = _parse_region(items, config)
         if interaction.rectangle is not None:
             rectangles.append(interaction)
-            continue
-        key = (interaction.to_name, interaction.item_index, interaction.labels)
-        before = clicks[key].points if key in clicks else ()
-        clicks[key] = replace(interaction, points=before + interaction.points)
+        else:
+            key = (interaction.to_name, interaction.item_index, interaction.labels)
+            before = clicks[key].points if key in clicks else ()
+            clicks[key] = replace(interaction, points=before + interaction.points)
+            _require_few_points(clicks[key])
     for interaction in clicks.values():
         _require_positive(interaction)
     return [*clicks.values(), *rectangles]
@@ -102,6 +114,7 @@ def _parse_tagless(result: Sequence[Any], config: LabelingConfig) -> Interaction
         if kind in KEYPOINTS:
             point = region_items.point(value, value.get("positive"))
             interaction = replace(interaction, points=(*interaction.points, point))
+            _require_few_points(interaction)
         elif interaction.rectangle is None:
             interaction = replace(interaction, rectangle=region_items.rectangle(value))
         else:
@@ -147,6 +160,14 @@ def _labels(items: Sequence[Item], config: LabelingConfig) -> tuple[Label, ...]:
     else:
         item, names = prompt, region_items.label_names(prompt, "labels")
     return tuple(dict.fromkeys(config.label(item.get("from_name"), name) for name in names))
+
+
+def _require_few_points(interaction: Interaction) -> None:
+    if len(interaction.points) > MAX_POINTS:
+        raise UnanswerableRequestError(
+            f"there are more than {MAX_POINTS} points on one object: accept the mask or delete"
+            " points"
+        )
 
 
 def _require_positive(interaction: Interaction) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model import Predictor, Prompt, load_predictor
+from model.predictor import MAX_BATCH
 from model.weights import BUILTIN_PATH
 
 
@@ -54,3 +55,21 @@ def test_an_impossible_prompt_is_refused(make: Callable[[], Prompt], sentence: s
 def test_a_box_may_be_drawn_from_any_corner() -> None:
     prompts = [Prompt.from_box(box) for box in [(1, 2, 30, 40), (30, 40, 1, 2), (30, 2, 1, 40)]]
     assert all((p.point_coords == [[1, 2], [30, 40]]).all() for p in prompts)
+
+
+def test_many_prompts_pass_through_the_network_in_batches(predictor: Predictor) -> None:
+    sizes: list[int] = []
+
+    class Counted:
+        image_size, embedding_width = predictor.engine.image_size, predictor.engine.embedding_width
+
+        def decode(self, features: object, coords: np.ndarray, *others: object) -> object:
+            sizes.append(len(coords))
+            return predictor.engine.decode(features, coords, *others)
+
+    embedding = predictor.embed(np.zeros((30, 40, 3), np.uint8))
+    boxes = [Prompt.from_box((0, 0, 9 + index, 20)) for index in range(2 * MAX_BATCH + 1)]
+    answers = Predictor(Counted(), predictor.checkpoint).predict_low_res(embedding, boxes)
+    assert sizes == [MAX_BATCH, MAX_BATCH, 1]
+    (alone,) = predictor.predict_low_res(embedding, boxes[-1:])
+    np.testing.assert_allclose(answers[-1].low_res_mask, alone.low_res_mask, atol=1e-3)
