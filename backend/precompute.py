@@ -1,4 +1,4 @@
-"""Embeds whole projects before the annotators come, here or on any number of RQ workers."""
+"""Embeds whole projects before the annotators come, in this process or on RQ workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from backend.service import Service
 from backend.settings import Settings
 
 QUEUE_NAME = "mobile-sam"
-_LOADS_AT_ONCE = 4  # so that the encoder does not wait for the network
+_LOADS_AT_ONCE = 4  # images that are loaded while another image is encoded
 _IMAGES_A_JOB = 50  # an RQ worker loads the model for each job
 _JOB_TIMEOUT_S = 3600
 _JOBS_AHEAD = 200
@@ -44,7 +44,7 @@ class Failure:
 def images_of_tasks(
     tasks: Iterable[dict[str, Any]], config: LabelingConfig, failures: list[Failure]
 ) -> Iterator[ImageRef]:
-    """Every image that the tasks show; tasks without one go to ``failures``."""
+    """Every image that the tasks show. A task without an image is added to ``failures``."""
     for task in tasks:
         try:
             yield from config.image_refs(task)
@@ -53,7 +53,7 @@ def images_of_tasks(
 
 
 def images_of_folder(folder: Path, url_prefix: str) -> Iterator[ImageRef]:
-    """Every image file below a folder, under the URL that tasks have for it."""
+    """Every image file below a folder. The URL is the prefix and the path below the folder."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
             yield ImageRef(url_prefix + path.relative_to(folder).as_posix(), path=path)
@@ -62,7 +62,14 @@ def images_of_folder(folder: Path, url_prefix: str) -> Iterator[ImageRef]:
 def embed_here(
     service: Service, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
 ) -> None:
-    """Embed images in this process, with a progress bar. What is kept already is skipped."""
+    """Embed images in this process, with a progress bar. Images with an embedding are skipped.
+
+    Args:
+        service: loads, embeds and keeps the images.
+        images: the images.
+        total: how many images there are, or None where that is not known.
+        failures: images that could not be embedded are added to it.
+    """
     with (
         ThreadPoolExecutor(_LOADS_AT_ONCE) as pool,
         tqdm(total=total, unit="image", desc="embedding") as progress,
@@ -88,13 +95,18 @@ def embed_here(
 def embed_on_workers(
     redis_url: str, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
 ) -> None:
-    """Let RQ workers embed images, and show their progress until all is done."""
+    """Let RQ workers embed images, and show their progress until all jobs are done.
+
+    Args:
+        redis_url: the Redis of the queue.
+        images, total, failures: as in :func:`embed_here`.
+    """
     queue = Queue(QUEUE_NAME, connection=Redis.from_url(redis_url))
     remaining = iter(images)
     running: list[tuple[Job, int]] = []
     with tqdm(total=total, unit="image", desc="embedding on workers") as progress:
         while True:
-            # No more than workers need: a million images would fill Redis and this process.
+            # Only as many jobs as workers need: a million images would fill Redis.
             while len(running) < _JOBS_AHEAD:
                 batch = list(itertools.islice(remaining, _IMAGES_A_JOB))
                 if not batch:
@@ -118,7 +130,7 @@ def embed_on_workers(
 
 
 def _failures_of(job: Job, images: int) -> list[Failure] | None:
-    """What went wrong in a job, or None while it waits or runs."""
+    """The failures of a job that has ended, or None while the job waits or runs."""
     status = job.get_status()
     if status == JobStatus.FINISHED:
         return [Failure(name, reason) for name, reason in job.return_value() or []]
@@ -128,7 +140,7 @@ def _failures_of(job: Job, images: int) -> list[Failure] | None:
 
 
 def embed_job(images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
-    """What an RQ worker runs; returns the failures as (name, reason)."""
+    """Embed images on an RQ worker. Returns the failures, each as (name, reason)."""
     failures: list[tuple[str, str]] = []
     service = _worker_service()
     for url, task_id in images:
