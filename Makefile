@@ -14,7 +14,7 @@ help: ## list these commands
 run: $(SERVING) ## serve the backend on :9090; with GPU=1 on a GPU
 	$(BIN)/gunicorn _wsgi:app
 
-demo: $(SERVING) $(LABEL_STUDIO) ## Label Studio, a project and the backend, ready to click
+demo: $(BIN)/.demo-installed $(LABEL_STUDIO) ## Label Studio, a project and the backend, ready to click
 	$(BIN)/python -m demo
 
 test: $(BIN)/.dev-installed $(if $(shell command -v chromium),$(LABEL_STUDIO)) ## all tests
@@ -48,6 +48,10 @@ $(BIN)/.cpu-installed: requirements-cpu.txt | $(BIN)/python
 
 $(BIN)/.gpu-installed: requirements.txt $(BIN)/.cpu-installed
 	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+$(BIN)/.demo-installed: requirements-demo.txt $(SERVING)
+	$(BIN)/python -m pip install -r requirements-demo.txt
 	touch $@
 
 $(BIN)/.dev-installed: requirements-dev.txt $(BIN)/.gpu-installed

@@ -1,25 +1,19 @@
-"""`make demo`: a real Label Studio, a project with sample images, and the backend."""
+"""`make demo`: a real Label Studio, a project of photographs, and the backend."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from contextlib import ExitStack
-from io import BytesIO
-
-import numpy as np
-from PIL import Image
 
 from demo.backend import ROOT, Backend
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio
+from demo.pictures import pictures
 from demo.process import free_port
-from training import scenes
 
 TITLE = "MobileSAM demo"
 DATA_DIR = ROOT / ".demo"
 EXECUTABLE = ROOT / ".venv-label-studio" / "bin" / "label-studio"
-IMAGE_COUNT = 8
-IMAGE_SIZE = 1024
 
 
 def main() -> int:
@@ -66,22 +60,17 @@ def _start(running: ExitStack) -> str:
 
 
 def _project(label_studio: LabelStudio) -> int:
-    """The demo's project: the one of an earlier run, or a new one with drawn images."""
+    """The demo's project: the project of an earlier run, or a new one."""
     for project in label_studio.projects():
         if project["title"] == TITLE:
             return int(project["id"])
-    _say("drawing sample images")
+    _say("making a project of photographs and synthetic scenes")
+    files = pictures()
     config = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
     project_id = label_studio.create_project(TITLE, config)
-    label_studio.upload(project_id, {f"sample-{i}.jpg": _sample(i) for i in range(IMAGE_COUNT)})
+    for name, content in files.items():  # one by one, or the tasks are in any order
+        label_studio.upload(project_id, {name: content})
     return project_id
-
-
-def _sample(seed: int) -> bytes:
-    image = scenes.generate(np.random.default_rng(seed), IMAGE_SIZE).image
-    content = BytesIO()
-    Image.fromarray(image).save(content, "JPEG", quality=92)
-    return content.getvalue()
 
 
 def _say(sentence: str) -> None:
