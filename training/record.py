@@ -71,7 +71,7 @@ def fixed_set() -> LabelledDataset:
     return LabelledDataset("fixed", _FIXED_SCENES + _FIXED_PHOTOGRAPHS, load)
 
 
-RECORDED_SETS: Mapping[str, Callable[[], LabelledDataset]] = MappingProxyType(
+RECORDED_DATASETS: Mapping[str, Callable[[], LabelledDataset]] = MappingProxyType(
     {
         "fixed": fixed_set,
         "scenes": lambda: synthetic_scenes(100),
@@ -81,12 +81,12 @@ RECORDED_SETS: Mapping[str, Callable[[], LabelledDataset]] = MappingProxyType(
 )
 
 
-def record_scores(path: Path, names: Iterable[str] = tuple(RECORDED_SETS)) -> None:
+def record_scores(path: Path, names: Iterable[str] = tuple(RECORDED_DATASETS)) -> None:
     """Judge a checkpoint file and write the scores into it.
 
     Args:
         path: a file of this project's training.
-        names: of ``RECORDED_SETS``; scores of others stay, since the weights do.
+        names: of ``RECORDED_DATASETS``; scores of others stay, since the weights do.
 
     Raises:
         ValueError: it is no such file.
@@ -94,7 +94,7 @@ def record_scores(path: Path, names: Iterable[str] = tuple(RECORDED_SETS)) -> No
     scores = json.loads(read_metadata(path).get("scores", "{}"))
     predictor = load_predictor(path, engine="torch", precision="fp32")  # alike on all machines
     for name in names:
-        scores[name] = summarise(evaluate(predictor, RECORDED_SETS[name]()))
+        scores[name] = summarise(evaluate(predictor, RECORDED_DATASETS[name]()))
     add_metadata(path, {"scores": json.dumps(scores)})
 
 
@@ -156,14 +156,14 @@ def main() -> None:
     parser.add_argument(
         "--judge",
         nargs="*",
-        choices=RECORDED_SETS,
+        choices=RECORDED_DATASETS,
         metavar="SET",
-        help=f"find and write the scores first: on {', '.join(RECORDED_SETS)}; default all",
+        help=f"find and write the scores first: on {', '.join(RECORDED_DATASETS)}; default all",
     )
     arguments = parser.parse_args()
     try:
         if arguments.judge is not None:
-            record_scores(arguments.file, arguments.judge or RECORDED_SETS)
+            record_scores(arguments.file, arguments.judge or RECORDED_DATASETS)
         print(describe(arguments.file))
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"training.record: {error}") from error

@@ -15,7 +15,7 @@ from model.network.checkpoint import add_metadata, load_network, save_network
 from model.network.mobile_sam import MobileSAM
 from model.weights import BUILTIN_PATH
 from training import record
-from training.record import RECORDED_SETS, describe, fixed_set, read_record, record_scores
+from training.record import RECORDED_DATASETS, describe, fixed_set, read_record, record_scores
 from training.scores import Score, summarise
 from training.train import BUILTIN_CONFIG, Plan
 
@@ -60,7 +60,7 @@ class TestShipped:
         assert shipped.steps > 0
         assert shipped.minutes > 0
         assert shipped.pictures > 0
-        assert shipped.scores.keys() == RECORDED_SETS.keys()
+        assert shipped.scores.keys() == RECORDED_DATASETS.keys()
 
     def test_every_data_set_of_its_training_is_named_with_its_licence(self) -> None:
         shipped = read_record(BUILTIN_PATH)
