@@ -70,8 +70,11 @@ class Editor:
         self._page.wait_for_function(f"() => {_IMAGE}?.naturalWidth > 1 && {_IMAGE}.imageIsLoaded")
         toggle = self._page.locator("[data-testid=bottombar-auto-annotation-toggle]")
         toggle.wait_for(state="attached")
-        if not toggle.is_checked():
+        for _ in range(10):  # a click is lost while the page is still being built
+            if self._page.evaluate("() => window.Htx.autoAnnotation"):
+                break
             toggle.click(force=True)
+            self._page.wait_for_timeout(1000)
         self._page.wait_for_function("() => window.Htx.autoAnnotation")
 
     def choose(self, tool: str, label: str) -> None:
@@ -138,9 +141,13 @@ class Editor:
 
     def turn_to_page(self, index: int) -> None:
         """Show another image of a list."""
-        self._page.evaluate(f"index => {{ {_IMAGE}.setCurrentImage(index) }}", index)
+        # Again until it holds: an editor that is still being built goes back to the first image.
         self._page.wait_for_function(
-            f"index => {_IMAGE}.currentImage === index && {_IMAGE}.imageIsLoaded", arg=index
+            f"""index => {{
+                if ({_IMAGE}.currentImage !== index) {_IMAGE}.setCurrentImage(index);
+                return {_IMAGE}.currentImage === index && {_IMAGE}.imageIsLoaded;
+            }}""",
+            arg=index,
         )
 
     def region_types(self) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import httpx
 
@@ -122,6 +124,16 @@ class LabelStudio(WebServerProcess):
         """The submitted annotations of a task."""
         found: list[dict[str, Any]] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
         return found
+
+    def export(self, project_id: int, export_type: str) -> dict[str, bytes]:
+        """Export a project in a format such as "COCO"; returns the files by name."""
+        path = f"/api/projects/{project_id}/export"
+        response = self._session.get(path, params={"exportType": export_type})
+        response.raise_for_status()
+        if response.headers["Content-Type"] != "application/zip":
+            return {"result": response.content}
+        with ZipFile(BytesIO(response.content)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
 
     def connect(self, project_id: int, backend_url: str) -> int:
         """Make a backend the interactive one of a project, in the place of others.

@@ -87,18 +87,22 @@ def test_clicks_and_a_rectangle(
 
 
 def test_labels_with_brush(label_studio: LabelStudio, backend: Backend, editor: Editor) -> None:
+    """A label chosen in Labels, once for points and boxes, is the label of the mask."""
     project_id, task_id = project(label_studio, backend, "labels-with-brush.xml", picture())
     editor.open(project_id, task_id)
     editor.choose("KeyPoint", "Other")
     clicked = editor.click(30, 45)
     editor.screenshot(SCREENSHOTS / "labels.png")
     editor.accept()
+    editor.choose("Rectangle", "Object")
+    boxed = editor.drag(59, 32, 88, 75)
+    editor.accept()
     editor.submit()
 
-    result = saved(label_studio, task_id)
-    (brush,) = [region for region in result if region["type"] == "brushlabels"]
-    assert brush["value"]["brushlabels"] == ["Other"]
-    np.testing.assert_array_equal(mask(brush), mask(clicked["result"][0]))
+    brushes = [r for r in saved(label_studio, task_id) if r["type"] == "brushlabels"]
+    assert [brush["value"]["brushlabels"] for brush in brushes] == [["Other"], ["Object"]]
+    for brush, predicted in zip(brushes, clicked["result"] + boxed["result"], strict=True):
+        np.testing.assert_array_equal(mask(brush), mask(predicted))
 
 
 def test_exif_orientation(label_studio: LabelStudio, backend: Backend, editor: Editor) -> None:

@@ -20,13 +20,10 @@ DISC = (150, 150, 390, 390)
 BOX = (540, 200, 780, 440)
 
 KEYPOINTS = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
-LABELS = """<View>
-  <Image name="image" value="$image"/>
+LABELS = """<View><Image name="image" value="$image"/>
   <Labels name="labels" toName="image"><Label value="Object"/><Label value="Other"/></Labels>
-  <Brush name="brush" toName="image" smart="false"/>
-  <KeyPoint name="point" toName="image" smart="true"/>
-  <Rectangle name="box" toName="image" smart="true"/>
-</View>"""
+  <Brush name="shape" toName="image" smart="false"/>
+  <KeyPoint name="point" toName="image" smart="true"/></View>"""
 
 
 def example(name: str) -> str:
@@ -131,7 +128,7 @@ def test_the_kind_of_the_config(
     assert drawn(regions[0])[270, 270]
 
 
-@pytest.mark.parametrize("kind", ["polygon", "bitmask", "ellipse"])
+@pytest.mark.parametrize("kind", ["brush", "polygon", "bitmask", "ellipse"])
 def test_labels_beside_the_shape(
     label_studio: LabelStudio, backend: Backend, editor: Editor, kind: str
 ) -> None:
