@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, get_args
 from urllib.parse import urlsplit
 
 from backend.http.addresses import AllowedHosts
 from model.engines import EngineName, Precision
-from model.weights import DEFAULT_MODEL_DIR
+from model.weights import DEFAULT_MODEL_DIR, expanded
 
-DEFAULT_CACHE_DIR = Path("~/.cache/mobile-sam/embeddings").expanduser()
+DEFAULT_CACHE_DIR = DEFAULT_MODEL_DIR / "embeddings"
 
 # Clicks of each process that may wait for an image to be loaded and encoded. They get threads of
 # their own beside THREADS, so waiting clicks never take a thread that other requests need.
@@ -58,11 +58,11 @@ class Settings:
     allowed_hosts: AllowedHosts = AllowedHosts()
     basic_auth: tuple[str, str] | None = None
     checkpoint: Path | None = None
-    model_dir: Path = DEFAULT_MODEL_DIR
+    model_dir: Path = field(default_factory=lambda: expanded(DEFAULT_MODEL_DIR))
     engine: EngineName = "auto"
     precision: Precision = "auto"
     cache_memory_mb: int = 512
-    cache_dir: Path = DEFAULT_CACHE_DIR
+    cache_dir: Path = field(default_factory=lambda: expanded(DEFAULT_CACHE_DIR))
     cache_disk_gb: float = 10
     redis_url: str | None = None
     host: str = "127.0.0.1"
@@ -81,9 +81,7 @@ class Settings:
             ValueError: the value of a variable cannot be used. The message names the variable.
         """
         read = _Reader(environ)
-        checkpoint = read.text("MOBILESAM_CHECKPOINT")
-        model_dir = read.text("MODEL_DIR")
-        cache_dir = read.text("CACHE_DIR")
+        checkpoint = read.path("MOBILESAM_CHECKPOINT")
         return cls(
             label_studio_url=read.url("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
             label_studio_api_key=read.text("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
@@ -92,12 +90,12 @@ class Settings:
             ),
             allowed_hosts=read.allowed_hosts("ALLOWED_HOSTS"),
             basic_auth=read.pair("BASIC_AUTH_USER", "BASIC_AUTH_PASS"),
-            checkpoint=Path(checkpoint).expanduser().resolve() if checkpoint else None,
-            model_dir=Path(model_dir).expanduser() if model_dir else cls.model_dir,
+            checkpoint=checkpoint.resolve() if checkpoint else None,
+            model_dir=read.path("MODEL_DIR") or read.home("MODEL_DIR", DEFAULT_MODEL_DIR),
             engine=read.choice("ENGINE", get_args(EngineName), cls.engine),
             precision=read.choice("PRECISION", get_args(Precision), cls.precision),
             cache_memory_mb=read.number("CACHE_MEMORY_MB", cls.cache_memory_mb, 1, 1 << 20),
-            cache_dir=Path(cache_dir).expanduser() if cache_dir else cls.cache_dir,
+            cache_dir=read.path("CACHE_DIR") or read.home("CACHE_DIR", DEFAULT_CACHE_DIR),
             cache_disk_gb=read.decimal("CACHE_DISK_GB", cls.cache_disk_gb, 0, 1 << 20),
             redis_url=read.url("REDIS_URL", schemes=("redis", "rediss", "unix")),
             host=read.text("HOST") or cls.host,
@@ -129,13 +127,27 @@ class _Reader:
             raise ValueError(f"{names[0]} is {value!r}; it must begin with {beginnings}")
         return value.rstrip("/")
 
-    def folder(self, *names: str) -> Path | None:
+    def path(self, *names: str) -> Path | None:
         value = self.text(*names)
-        if value is None:
-            return None
-        path = Path(value).expanduser()
-        if not path.is_dir():
-            raise ValueError(f"{names[0]} is {value!r}, but that folder does not exist here")
+        try:
+            return None if value is None else expanded(Path(value))
+        except ValueError as error:
+            raise ValueError(f"{names[0]}: {error}") from error
+
+    def home(self, name: str, default: Path) -> Path:
+        """A folder below the home folder, for a variable that is not set."""
+        try:
+            return expanded(default)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} is not set, and this user has no home folder: set {name} to a folder that"
+                " the backend can write to"
+            ) from error
+
+    def folder(self, *names: str) -> Path | None:
+        path = self.path(*names)
+        if path is not None and not path.is_dir():
+            raise ValueError(f"{names[0]} is {str(path)!r}, but that folder does not exist here")
         return path
 
     def allowed_hosts(self, name: str) -> AllowedHosts:

@@ -43,7 +43,7 @@ from demo.process import free_port
 from demo.redis_server import RedisServer
 from demo.smart_regions import keypoint
 from model.predictor import load_predictor
-from model.weights import BUILTIN_PATH, DEFAULT_MODEL_DIR, find
+from model.weights import BUILTIN_PATH, DEFAULT_MODEL_DIR, expanded, find
 from training import scenes
 
 WIDTH, HEIGHT = 1920, 1080
@@ -72,7 +72,7 @@ def main() -> None:
 
 def measure_tiers(repetitions: int) -> None:
     """Milliseconds until an embedding is available, by the place where it is found."""
-    predictor = load_predictor(find(None, DEFAULT_MODEL_DIR).path)
+    predictor = load_predictor(find(None, expanded(DEFAULT_MODEL_DIR)).path)
     with tempfile.TemporaryDirectory() as folder, running_redis() as url:
         disk, shared = DiskTier(Path(folder), 1 << 30), RedisTier(url)
         image = ImageRef("image")

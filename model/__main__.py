@@ -89,7 +89,7 @@ def _numbers(text: str, counts: tuple[int, ...]) -> list[float]:
 
 
 def _segment(options: argparse.Namespace) -> dict[str, object]:
-    checkpoint = weights.obtain(options.checkpoint, options.model_dir)
+    checkpoint = weights.obtain(options.checkpoint, weights.expanded(options.model_dir))
     image = _read(options.image)
     prompt = Prompt.from_points(
         [(x, y) for x, y, _ in options.point],

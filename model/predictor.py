@@ -11,7 +11,7 @@ import numpy.typing as npt
 from model import transforms
 from model.engines import Engine, EngineName, Precision, load_engine
 from model.types import PADDING, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
-from model.weights import DEFAULT_MODEL_DIR, Checkpoint, identify
+from model.weights import DEFAULT_MODEL_DIR, Checkpoint, expanded, identify
 
 # How many prompts pass through the network together. Each takes 35 MB in the decoder of the
 # published network, and on a CPU larger batches are no faster for each prompt.
@@ -176,4 +176,5 @@ def load_predictor(
             precision, or their names are unknown.
     """
     identified = identify(Path(checkpoint))
-    return Predictor(load_engine(identified, engine, precision, model_dir), identified)
+    answers = expanded(model_dir)
+    return Predictor(load_engine(identified, engine, precision, answers), identified)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,24 @@ PUBLISHED_URL = (
 PUBLISHED_SHA256 = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
 PUBLISHED_NAME = "mobile_sam.pt"
 BUILTIN_PATH = Path(__file__).resolve().with_name("mobile_sam_builtin.safetensors")
-DEFAULT_MODEL_DIR = Path("~/.cache/mobile-sam").expanduser()
+DEFAULT_MODEL_DIR = Path("~/.cache/mobile-sam")  # for `expanded`: a user may have no home folder
 
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+def expanded(path: Path) -> Path:
+    """A path with ``~`` replaced by the home folder.
+
+    Raises:
+        ValueError: the path needs the home folder, and this user has none.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not exist: this user has no home folder") from error
 
 
 @dataclass(frozen=True)
@@ -126,12 +139,12 @@ def download(model_dir: Path, url: str, expected_sha256: str) -> Path:
     Shows a progress bar. The file appears under its name only when it is complete and verified.
 
     Returns:
-        Its path.
+        The path of the file.
 
     Raises:
-        OSError: the server cannot be reached, answers with an error or breaks off, or the file
+        OSError: the server does not answer, answers with an error or breaks off, or the file
             cannot be written.
-        ValueError: what came is not the published file.
+        ValueError: the server sent another file than the published one.
     """
     import httpx
     from tqdm import tqdm
@@ -148,6 +161,7 @@ def download(model_dir: Path, url: str, expected_sha256: str) -> Path:
         ):
             response.raise_for_status()
             total = int(response.headers.get("content-length", 0)) or None
+            _check_space(model_dir, total or 0)
             with tqdm(total=total, unit="B", unit_scale=True, desc=PUBLISHED_NAME) as progress:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
@@ -162,6 +176,15 @@ def download(model_dir: Path, url: str, expected_sha256: str) -> Path:
     except httpx.HTTPError as error:
         raise OSError(f"{url} cannot be downloaded: {error}") from error
     return target
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise OSError(
+            f"{folder} has {free_bytes / 1e6:.1f} MB of free space, and {PUBLISHED_NAME} needs"
+            f" {needed_bytes / 1e6:.1f} MB"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -86,7 +86,7 @@ def test_names_of_label_studios_example_work() -> None:
             {"ALLOWED_HOSTS": "http://minio"}, "ALLOWED_HOSTS: 'http://minio' is neither", id="host"
         ),
         pytest.param(
-            {"LOCAL_FILES_DOCUMENT_ROOT": "/nowhere"},
+            {"LOCAL_FILES_DOCUMENT_ROOT": "/dev/null/folder"},
             "that folder does not exist here",
             id="no-folder",
         ),

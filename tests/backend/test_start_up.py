@@ -141,6 +141,28 @@ def test_without_the_download_the_log_says_which_weights_serve(
     assert machine.fingerprints() == {builtin[:16]}
 
 
+def test_without_space_for_the_weights_the_log_says_how_much_they_need(
+    machine: Machine, photos: Path
+) -> None:
+    models = machine.folder / "models"
+    models.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(models)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        done = machine.run(
+            "backend", "precompute", "--folder", str(photos), "--url-prefix", "http://127.0.0.1/"
+        )
+        assert done.returncode == 0, done.stderr
+        needed = f"{(machine.folder / 'served' / 'mobile_sam.pt').stat().st_size / 1e6:.1f} MB"
+        sentence = f"{models} has 1.0 MB of free space, and mobile_sam.pt needs {needed}"
+        assert sentence in done.stderr
+        assert "the small built-in checkpoint serves instead" in done.stderr
+        assert list(models.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(models)], check=True)
+
+
 @pytest.mark.parametrize("module", ["backend.precompute", "backend.cli"])
 def test_the_commands_do_not_import_label_studio_ml(module: str) -> None:
     script = f"import sys, {module}; sys.exit('label_studio_ml' in sys.modules)"
