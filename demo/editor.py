@@ -1,4 +1,4 @@
-"""Label Studio's editor, driven as an annotator drives it: clicks in a headless Chromium."""
+"""Drives Label Studio's editor as an annotator does: clicks in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SUGGESTIONS = "window.Htx.annotationStore.selected.suggestions.size"
 
 
 def chromium() -> str | None:
-    """Where Chromium is installed, or None."""
+    """The path of Chromium; None if Chromium is not installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -54,7 +54,7 @@ class Editor:
         self._playwright.stop()
 
     def log_in(self) -> None:
-        """Log in as Label Studio's one user."""
+        """Log in as the only user of Label Studio."""
         self._page.goto(f"{self._url}/user/login/")
         self._page.fill("input[name=email]", EMAIL)
         self._page.fill("input[name=password]", PASSWORD)
@@ -118,7 +118,7 @@ class Editor:
         return self._predicted(act)
 
     def accept(self) -> None:
-        """Accept what is suggested."""
+        """Accept the suggestions."""
         self._page.locator("[data-testid=bottombar-accept-suggestions-button]").click()
         self._page.wait_for_function(f"() => {_SUGGESTIONS} === 0")
 
@@ -158,12 +158,12 @@ class Editor:
         return types
 
     def screenshot(self, path: Path) -> None:
-        """Keep what the annotator sees."""
+        """Write a picture of the window to a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._page.screenshot(path=path)
 
     def _choose_label(self, label: str) -> None:
-        """Choose the label of the selected tool's control: it is deselected after each region."""
+        """Choose the label for the selected tool. The editor forgets it after each region."""
         control = self._page.evaluate(
             f"() => {_IMAGE}.getToolsManager().allTools().find(tool => tool.selected).control.name"
         )
@@ -183,7 +183,7 @@ class Editor:
         )
 
     def _predicted(self, act: Callable[[], None]) -> dict[str, Any]:
-        """Do something that asks the backend, and wait until its answer is drawn."""
+        """Do something that asks the backend, and wait until the answer is on the screen."""
         with self._page.expect_response(lambda r: "interactive-annotating" in r.url) as response:
             act()
         answer = response.value.json()
@@ -199,7 +199,7 @@ class Editor:
         return prediction
 
     def _on_screen(self, x: float, y: float) -> tuple[float, float]:
-        """Percent of the image to pixels of the window."""
+        """From percent of the image to pixels of the window."""
         position: list[float] = self._page.evaluate(
             f"""([x, y]) => {{
                 const image = {_IMAGE};

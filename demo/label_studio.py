@@ -1,4 +1,4 @@
-"""A real Label Studio as a child process, with a user, and what it takes to make a project."""
+"""A real Label Studio as a child process, with one user, and the calls that make a project."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENVIRONMENT = {
 
 
 class LabelStudio(WebServerProcess):
-    """Label Studio on loopback, signed in as its one user.
+    """Label Studio on loopback, signed in as its only user.
 
     Args:
         executable: ``label-studio`` of an environment of its own.
@@ -79,13 +79,13 @@ class LabelStudio(WebServerProcess):
         return project_id
 
     def upload(self, project_id: int, images: Mapping[str, bytes]) -> None:
-        """Make a task of every image, by file name."""
+        """Make one task of each image; the keys are file names."""
         # each under a field of its own: of several files in one field it takes the last
         files = {name: (name, content) for name, content in images.items()}
         self._call("POST", f"/api/projects/{project_id}/import", files=files)
 
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Make tasks of their data."""
+        """Make one task of each value of ``data``."""
         self._call("POST", f"/api/projects/{project_id}/import", json=tasks)
 
     def tasks(self, project_id: int) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ class LabelStudio(WebServerProcess):
         return sorted(found["tasks"], key=lambda task: int(task["id"]))
 
     def connect_folder(self, project_id: int, folder: Path) -> None:
-        """Let a project show the files of a folder below ``data_dir`` as local files."""
+        """Make the files of a folder below ``data_dir`` available to a project as local files."""
         body = {"project": project_id, "path": str(folder), "use_blob_urls": True}
         self._call("POST", "/api/storages/localfiles", json=body)
 
@@ -103,12 +103,12 @@ class LabelStudio(WebServerProcess):
         self._call("DELETE", f"/api/tasks/{task_id}/")
 
     def open_task(self, task_id: int) -> dict[str, Any]:
-        """What the editor asks when an annotator opens a task."""
+        """Send the request that the editor sends when an annotator opens a task."""
         task: dict[str, Any] = self._call("GET", f"/api/tasks/{task_id}/")
         return task
 
     def interact(self, backend_id: int, task_id: int, context: Mapping[str, Any]) -> dict[str, Any]:
-        """What the editor asks at a click; returns the backend's prediction."""
+        """Send the request that the editor sends at a click; returns the backend's prediction."""
         path = f"/api/ml/{backend_id}/interactive-annotating"
         answer = self._call("POST", path, json={"task": task_id, "context": context})
         if answer.get("errors"):
@@ -136,7 +136,7 @@ class LabelStudio(WebServerProcess):
             return {name: archive.read(name) for name in archive.namelist()}
 
     def connect(self, project_id: int, backend_url: str) -> int:
-        """Make a backend the interactive one of a project, in the place of others.
+        """Make a backend the only interactive backend of a project.
 
         Returns:
             Label Studio's id of the backend.
@@ -161,7 +161,7 @@ class LabelStudio(WebServerProcess):
         return answer
 
     def allow_legacy_tokens(self) -> str:
-        """Switch the old kind of token on; returns the user's."""
+        """Allow legacy tokens; returns the legacy token of the user."""
         settings = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True}
         self._call("POST", "/api/jwt/settings", json=settings)
         token: str = self._call("GET", "/api/current-user/token")["token"]
@@ -177,7 +177,7 @@ class LabelStudio(WebServerProcess):
         session.headers["X-CSRFToken"] = session.cookies["csrftoken"]
 
     def _personal_access_token(self, kept_in: Path) -> str:
-        """The user's token, which Label Studio shows only once: when it is made."""
+        """The token of the user. Label Studio shows a token only once, so a file keeps it."""
         if not kept_in.exists():
             kept_in.write_text(self._call("POST", "/api/token/")["token"])
         return kept_in.read_text()

@@ -30,7 +30,7 @@ class ServerProcess:
         pass_fds: open files that the server gets.
 
     Raises:
-        RuntimeError: it ended, or did not answer in time; with the end of its log.
+        RuntimeError: the server ended or did not answer in time; with the end of its log.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """What it has printed so far."""
+        """The text that the server has printed so far."""
         return self.log_path.read_text(errors="replace")
 
     def stop(self) -> None:
-        """End it and all that it started: first asked, then killed."""
+        """End the server and all its children: first with SIGTERM, then with SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, number)
@@ -102,7 +102,7 @@ class WebServerProcess(ServerProcess):
     """A server that is ready when its ``/health`` answers 200.
 
     Attributes:
-        url: where it answers, set before the process starts.
+        url: the address of the server, set before the process starts.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: the worst and the best cases, and how true predicted IoUs are."""
+"""Pictures of an evaluation: the worst and the best objects, and how true predicted IoUs are."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ class Extremes:
         self._trials: list[Trial] = []  # worst first, at most twice ``count``
 
     def offer(self, trial: Trial) -> None:
-        """Keep the trial if it is among them."""
+        """Keep the trial if it is one of the worst or best so far."""
         self._trials = sorted([*self._trials, trial], key=_quality)
         if len(self._trials) > 2 * self._count:
             del self._trials[self._count]
 
     @property
     def worst(self) -> Sequence[Trial]:
-        """From the worst on; half of them where there are few."""
+        """The worst first; half of all trials where there are few."""
         return self._trials[: min(self._count, (len(self._trials) + 1) // 2)]
 
     @property
     def best(self) -> Sequence[Trial]:
-        """From the best on."""
+        """The best first."""
         return self._trials[len(self.worst) :][::-1]
 
 
 def draw_sheet(extremes: Extremes) -> Picture:
     """The worst cases in the left column, the best in the right one.
 
-    Each shows the answers after 1, 3 and 5 clicks and to the box: true outline yellow, mask
-    blue, clicks green on the object and red off it.
+    Each row shows the answers after 1, 3 and 5 clicks and to the box. The true outline is yellow,
+    the mask is blue. Clicks are green on the object and red beside it.
 
     Returns:
         H x W x 3 uint8 RGB.
@@ -68,7 +68,7 @@ def draw_sheet(extremes: Extremes) -> Picture:
 
 
 def draw_reliability(bins: Sequence[Bin]) -> Picture:
-    """Mean actual over mean predicted IoU by bin; on the diagonal they agree.
+    """Mean actual IoU over mean predicted IoU of each bin; on the diagonal both are equal.
 
     Larger discs stand for more answers.
 
@@ -98,7 +98,7 @@ def draw_reliability(bins: Sequence[Bin]) -> Picture:
 
 
 def save(picture: Picture, path: Path) -> None:
-    """Write a picture; the ending of the name says the format."""
+    """Write a picture; the file name's ending says the format."""
     Image.fromarray(picture).save(path)
 
 

@@ -1,4 +1,4 @@
-"""Shows what is judged on: pictures with the outlines of their objects, side by side.
+"""Shows the pictures of datasets side by side, with the outlines of their objects.
 
 python -m training.gallery --scenes 8 --output docs/scenes.png
 """
@@ -54,7 +54,7 @@ def main() -> None:
     )
     add_dataset_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="file to draw")
-    parser.add_argument("--side", type=int, default=160, help="of each picture, pixels")
+    parser.add_argument("--side", type=int, default=160, help="side of each picture, pixels")
     arguments = parser.parse_args()
     try:
         images = chain.from_iterable(chosen_datasets(arguments))

@@ -1,8 +1,8 @@
-"""Photographs to judge on, never to train on.
+"""Photographs for the evaluation. No training uses them.
 
-The pictures are those that scikit-image carries in its package, found there and not copied. The
-masks of most were outlined by hand and lie in ``photograph_masks/``, whose README tells how; the
-coins are simple enough to be computed.
+The pictures are read from the installed package of scikit-image and are not copied. Most masks were
+outlined by hand and are in ``photograph_masks/``, whose README says how. The masks of the coins are
+computed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _MASKS = Path(__file__).with_name("photograph_masks")
 
 @dataclass(frozen=True)
 class _Photograph:
-    """Where picture and masks lie.
+    """The files of one picture and its masks.
 
     Attributes:
-        file: of scikit-image.
-        objects: by the name of the label map, what its values from 1 on are. An object that is
-            part of another is in a label map of its own.
+        file: the name of scikit-image's file.
+        objects: the names of the values from 1 on, by the name of the label map. An object that is
+            part of another object is in a label map of its own.
     """
 
     file: str
@@ -64,7 +64,7 @@ def photographs() -> LabelledDataset:
 
 
 def coins() -> LabelledDataset:
-    """The photograph of 24 coins: many of a kind, which would outweigh all others."""
+    """The photograph of 24 coins, a dataset of its own: the coins would outweigh all others."""
     return LabelledDataset("coins", 1, lambda index: _load_coins())
 
 
@@ -89,8 +89,8 @@ def _read(file: str) -> npt.NDArray[np.uint8]:
 def _coin_labels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Label map of the 24 coins.
 
-    Flooding the edges from what is surely ground and surely coin, as scikit-image's user guide
-    shows on this picture.
+    The edges are flooded from pixels that are surely ground and pixels that are surely coin, as
+    scikit-image's user guide shows with this picture.
     """
     grey = image[..., 0]
     seeds = np.zeros(grey.shape, np.uint8)

@@ -1,12 +1,12 @@
 """How one object is judged: clicks that follow the errors, as interactive segmentation is measured.
 
-The first click is at the centre of the object, each further one at the centre of the largest
-error; a centre is the pixel furthest from the region's edge. So Xu et al., "Deep Interactive
-Object Selection" (CVPR 2016), and Li et al., "Interactive Image Segmentation with Latent
-Diversity" (CVPR 2018), simulate a user, RITM (Sofiiuk et al., "Reviving Iterative Training with
-Mask Guidance for Interactive Segmentation", ICIP 2022) publishes its numbers of clicks, and
-Segment Anything (Kirillov et al., ICCV 2023, section 7.1) its mean IoU after 1, 3 and more. As in
-RITM no pixel is clicked twice.
+The first click is at the centre of the object. Each further click is at the centre of the largest
+error. A centre is the pixel with the largest distance to the edge of the region. Xu et al., "Deep
+Interactive Object Selection" (CVPR 2016), and Li et al., "Interactive Image Segmentation with
+Latent Diversity" (CVPR 2018), simulate a user in this way. RITM (Sofiiuk et al., "Reviving
+Iterative Training with Mask Guidance for Interactive Segmentation", ICIP 2022) gives numbers of
+clicks. Segment Anything (Kirillov et al., ICCV 2023, section 7.1) gives the mean IoU after 1, 3
+and more clicks. As in RITM, no pixel is clicked twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_CLICKS = 20
 COUNTED_CLICKS = (1, 3, 5)
 TARGETS = (0.80, 0.85, 0.90)
 
-# From a prompt, and what was answered before its last click, to the next answer.
+# The answer to a prompt. The last argument is the answer before the prompt's last click.
 Strategy = Callable[
     [Predictor, ImageEmbedding, EmbedCrop, Prompt, MaskPrediction | None],
     MaskPrediction,
@@ -44,8 +44,8 @@ class Answer:
 
     Attributes:
         mask: H x W.
-        iou_prediction: what the network thought of it.
-        iou: what it was.
+        iou_prediction: the IoU that the network expects.
+        iou: the true IoU.
     """
 
     mask: Bool
@@ -55,15 +55,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Trial:
-    """One object, judged.
+    """All clicks and answers for one object.
 
     Attributes:
-        name: of picture and object.
+        name: the names of the picture and of the object.
         image: H x W x 3 uint8 RGB.
         target: H x W, the true mask.
-        clicks: (x, y, label) in the order in which they were made.
+        clicks: (x, y, label), in order.
         answers: one for every click; fewer than ``MAX_CLICKS`` where the highest of ``TARGETS``
-            was reached and nothing more was to be learnt.
+            was reached.
         box: the answer to the exact bounding box.
         box_and_click: the answer to that box and a click that corrects it.
         oracle: IoU of the best of the three answers to the first click.
@@ -83,7 +83,7 @@ class Trial:
         return self.answers[clicks - 1].iou
 
     def clicks_to(self, target: float) -> int | None:
-        """Number of the first click after which the IoU is ``target``; None if it never is."""
+        """The number of the first click whose IoU is ``target`` or more; None if there is none."""
         reached = (number for number, a in enumerate(self.answers, start=1) if a.iou >= target)
         return next(reached, None)
 
@@ -174,7 +174,7 @@ def iou(first: Bool, second: Bool) -> float:
 
 
 def stability(prediction: MaskPrediction, offset: float = 1.0) -> float:
-    """How little the mask changes when the threshold on its logits does, 0 to 1.
+    """How little the mask changes when the threshold of its logits changes, 0 to 1.
 
     The IoU between the mask at ``offset`` above the threshold and at ``offset`` below it, as
     Segment Anything's automatic mask generator computes it.
@@ -191,31 +191,32 @@ def served(
     prompt: Prompt,
     previous: MaskPrediction | None,
 ) -> MaskPrediction:
-    """What an annotator gets, without replaying the earlier clicks: their answer is at hand."""
+    """What an annotator gets. The earlier clicks are not replayed, since their answer is known."""
     if previous is not None:
         prompt = replace(prompt, mask_input=previous.low_res_mask)
     (prediction,) = interactive.segment(predictor, embedding, [prompt], embed_crop=embed_crop)
     return prediction
 
 
-def one_look(
+def without_crops(
     predictor: Predictor,
     embedding: ImageEmbedding,
     embed_crop: EmbedCrop,
     prompt: Prompt,
     previous: MaskPrediction | None,
 ) -> MaskPrediction:
-    """What an annotator gets where small objects are not looked at twice."""
+    """What an annotator gets without crop refinement."""
     return served(predictor, embedding, None, prompt, previous)
 
 
 def network_alone(score: Callable[[MaskPrediction], float] | None, *, chained: bool) -> Strategy:
-    """A strategy that shows what the network answers, not cleaned up.
+    """A strategy that shows the network's answer without cleaning up.
 
     Args:
-        score: the answer to one click is the best of three by this; None for the single mask.
-        chained: whether further clicks, those after a box too, come with the low-res mask they
-            correct, as Segment Anything was trained to use it.
+        score: the answer to one click is the mask of three with the best score; None for the
+            single mask.
+        chained: whether further clicks come with the low-res mask that they correct, as Segment
+            Anything was trained to use it. That includes the first click after a box.
     """
 
     def answer(
@@ -245,7 +246,7 @@ def _predicted_iou_and_stability(prediction: MaskPrediction) -> float:
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         "served": served,
-        "one-look": one_look,
+        "without-crops": without_crops,
         "iou": network_alone(_predicted_iou, chained=False),
         "stability": network_alone(stability, chained=False),
         "iou-stability": network_alone(_predicted_iou_and_stability, chained=False),

@@ -1,7 +1,7 @@
-"""What a checkpoint file records of its making: configuration, seed, steps, minutes, scores.
+"""The record in a checkpoint file: its configuration, its training, its scores.
 
-python -m training.record FILE             shows it
-python -m training.record FILE --judge     finds the scores anew and records them first
+python -m training.record FILE             shows the record
+python -m training.record FILE --judge     first finds the scores again and writes them into it
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ def record_scores(path: Path, names: Iterable[str] = tuple(RECORDED_DATASETS)) -
 
     Args:
         path: a file of this project's training.
-        names: of ``RECORDED_DATASETS``; scores of others stay, since the weights do.
+        names: of ``RECORDED_DATASETS``; the scores of the others stay.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the file is of another format.
     """
     scores = json.loads(read_metadata(path).get("scores", "{}"))
     predictor = load_predictor(path, engine="torch", precision="fp32")  # alike on all machines
@@ -99,10 +99,10 @@ def record_scores(path: Path, names: Iterable[str] = tuple(RECORDED_DATASETS)) -
 
 
 def read_record(path: Path) -> Record:
-    """What a checkpoint file records.
+    """The record of a checkpoint file.
 
     Raises:
-        ValueError: it is no file of this project's training.
+        ValueError: the file is not of this project's training.
     """
     metadata = read_metadata(path)
     missing = {"config", *TRAINING_FACTS} - metadata.keys()
@@ -158,7 +158,7 @@ def main() -> None:
         nargs="*",
         choices=RECORDED_DATASETS,
         metavar="SET",
-        help=f"find and write the scores first: on {', '.join(RECORDED_DATASETS)}; default all",
+        help=f"find and write the scores first: {', '.join(RECORDED_DATASETS)}; default all",
     )
     arguments = parser.parse_args()
     try:

@@ -1,9 +1,8 @@
-"""Procedural scenes: pictures whose every object mask is known, drawn from a random generator.
+"""Synthetic scenes: pictures whose every object mask is known, made from a random generator.
 
-They stand in for photographs where none can be had. What matters in them was seen by looking at
-a network trained on simpler ones: it must learn that one thing may be made of several materials,
-so most objects here are assembled from differently painted parts, and both the whole object and
-each part are answers. Only numpy and OpenCV: the demo draws its pictures with this module.
+A network that was trained on simpler scenes took each material for an object. So most objects here
+are put together from parts with different surfaces, and both the whole object and each part are
+right answers. The module needs numpy and OpenCV only: the demo shows scenes too.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ Label = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
 MAX_PARTS = 255  # part numbers are stored in one byte
-_MIN_ANSWER_SHARE = 0.0005  # of the picture; smaller visible rests are nobody's object
+_MIN_ANSWER_SHARE = 0.0005  # of the picture; smaller visible rests are no objects
 _LIGHT = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and what is in it.
+    """One picture and the objects in it.
 
     Attributes:
         image: H x W x 3 uint8 RGB.
@@ -88,7 +87,7 @@ def generate(rng: np.random.Generator, size: int) -> Scene:
 
 @dataclass
 class _Canvas:
-    """What is being painted; later objects cover earlier ones."""
+    """The picture so far. Later objects cover earlier objects."""
 
     image: FloatArray  # H x W x 3, 0 to 255 and somewhat beyond
     part_map: Label
@@ -104,7 +103,7 @@ class _Canvas:
         return table
 
 
-# Layouts: what stands where.
+# Layouts: the places of the objects.
 
 
 def _portrait(rng: np.random.Generator, canvas: _Canvas) -> None:
@@ -130,7 +129,7 @@ def _clutter(rng: np.random.Generator, canvas: _Canvas) -> None:
 
 
 def _field(rng: np.random.Generator, canvas: _Canvas) -> None:
-    """Many of a kind, as coins, cells, fruit or people in a crowd."""
+    """Many objects of one kind, such as coins, cells, fruit, or people in a crowd."""
     kinds = [_thing(rng) for _ in range(rng.integers(1, 4))]
     radius = _log_uniform(rng, 0.04, 0.14)
     turn = rng.uniform(0, math.pi) * float(rng.random() < 0.5)
@@ -165,7 +164,9 @@ class _Material:
 class _Part:
     outline: FloatArray  # N x 2, (x, y)
     material: _Material
-    kind: Literal["solid", "mark", "hole"]  # marks are painted on it, what is behind shows in holes
+    kind: Literal[
+        "solid", "mark", "hole"
+    ]  # a mark is painted on the object; a hole shows the ground
 
 
 def _thing(rng: np.random.Generator) -> tuple[_Part, ...]:
@@ -176,7 +177,7 @@ def _thing(rng: np.random.Generator) -> tuple[_Part, ...]:
         parts.append(_Part(_hole(rng), base, "hole"))
     if rng.random() < 0.25:
         return tuple(parts)
-    # related colours as on fur or wood, or unrelated ones as on clothes and printed things
+    # related colours as on fur or wood, or unrelated colours as on clothes and prints
     related = rng.random() < 0.4
     mirrored = rng.random() < 0.6
     for _ in range(rng.choice(5, p=[0.3, 0.25, 0.2, 0.15, 0.1])):
@@ -264,7 +265,7 @@ def _mark(rng: np.random.Generator, body: FloatArray) -> FloatArray:
 
 
 def _hole(rng: np.random.Generator) -> FloatArray:
-    """What makes a ring or a frame of a body."""
+    """A hole, which makes a ring or a frame of a body."""
     return (_outline(rng) * rng.uniform(0.3, 0.7)).astype(np.float32)
 
 
@@ -331,7 +332,7 @@ def _camouflaged(
     image: FloatArray,
     centre: npt.NDArray[np.float64],
 ) -> tuple[_Part, ...]:
-    """The same object in nearly the colour of the ground it stands on."""
+    """The same object in nearly the colour of its ground."""
     x, y = np.clip(centre * image.shape[0], 0, image.shape[0] - 1).astype(int)
     ground = image[max(0, y - 8) : y + 8, max(0, x - 8) : x + 8].mean((0, 1))
     likeness = np.float32(rng.uniform(0.5, 0.9))
@@ -401,7 +402,7 @@ def _surface(
 
 
 def _gloss(rng: np.random.Generator, height: int, width: int) -> FloatArray:
-    """Where a light is mirrored, H x W x 1."""
+    """The mirror image of a light, H x W x 1."""
     gloss = np.zeros((height, width), np.float32)
     reach = min(height, width)
     centre = (int(width * rng.uniform(0.25, 0.75)), int(height * rng.uniform(0.2, 0.6)))
@@ -411,7 +412,7 @@ def _gloss(rng: np.random.Generator, height: int, width: int) -> FloatArray:
 
 
 def _bulge(rng: np.random.Generator, solid: Label) -> FloatArray:
-    """Light on a rounded body, H x W x 1: the middle bright, the edges dark, or the reverse."""
+    """Light on a rounded body, H x W x 1: bright in the middle and dark at the edges, or reversed."""
     depth = cv2.distanceTransform(solid, cv2.DIST_L2, 3)
     depth = np.sqrt(depth / (depth.max() + 1e-6))
     light: FloatArray = 1 + (depth - 0.6) * np.float32(rng.uniform(-0.2, 0.9))
@@ -428,7 +429,7 @@ def _slope(rng: np.random.Generator, height: int, width: int, strength: float) -
 
 
 def _material(rng: np.random.Generator, relative: _Material | None = None) -> _Material:
-    """A random material; near the colour of ``relative`` when given."""
+    """A random material, with a colour near that of ``relative`` if there is one."""
     colour = _colour(rng)
     if relative is not None:
         colour = _floats(relative.colour * rng.uniform(0.45, 1.6) + rng.normal(0, 14, 3))
@@ -491,7 +492,7 @@ def _pattern(
 
 @functools.cache
 def _noise_bank() -> FloatArray:
-    """Fields of fractal noise to cut pieces from, N x 512 x 512: much cheaper than making new."""
+    """Fields of fractal noise, N x 512 x 512. Cutting pieces from them is cheaper than new noise."""
     rng = np.random.default_rng(0)
     side = 512
     bank = []
@@ -518,7 +519,7 @@ def _noise(rng: np.random.Generator, height: int, width: int, zoom: int) -> Floa
 
 
 def _background(rng: np.random.Generator, size: int) -> FloatArray:
-    """Ground, perhaps a wall or a sky above it, and shapes that are nobody's object."""
+    """Ground, perhaps with a wall or a sky above it, and with shapes that are no objects."""
     image = _render(rng, _material(rng), size, size, size)
     if rng.random() < 0.5:
         horizon = int(size * rng.uniform(0.2, 0.8))
@@ -535,13 +536,13 @@ def _background(rng: np.random.Generator, size: int) -> FloatArray:
 
 
 def _photograph(rng: np.random.Generator, image: FloatArray) -> npt.NDArray[np.uint8]:
-    """What light, lens, sensor and file format do to the picture."""
+    """The changes that light, lens, sensor and file format make to a picture."""
     image = image * np.float32(rng.uniform(0.65, 1.25))
     if rng.random() < 0.4:
         image = image * rng.normal(1, 0.08, 3).astype(np.float32)
     if rng.random() < 0.3:
         image = _vignette(rng, image)
-    if rng.random() < 0.3:  # what is dark or bright comes out darker or brighter still
+    if rng.random() < 0.3:  # a gamma curve
         image = _floats(255 * (np.clip(image, 0, 255) / 255) ** rng.uniform(0.6, 1.6))
     if rng.random() < 0.2:
         image = _colour_fringes(rng, image)
@@ -559,7 +560,7 @@ def _photograph(rng: np.random.Generator, image: FloatArray) -> npt.NDArray[np.u
 
 
 def _vignette(rng: np.random.Generator, image: FloatArray) -> FloatArray:
-    """The darker corners of a lens."""
+    """The dark corners that a lens makes."""
     side = np.linspace(-1, 1, image.shape[0], dtype=np.float32)
     distance = (side[:, None] ** 2 + side[None, :] ** 2) / 2
     return _floats(image * (1 - rng.uniform(0.1, 0.5) * distance)[..., None])

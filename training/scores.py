@@ -1,4 +1,4 @@
-"""From single trials to what is reported: means, numbers of clicks, and how far to trust scores."""
+"""From single trials to a table: means, numbers of clicks, and how far to trust scores."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ BINS = 10  # of predicted IoU, 0 to 1
 
 @dataclass(frozen=True)
 class Score:
-    """What stays of a :class:`Trial` when its pictures are gone.
+    """The numbers of a :class:`Trial`, without its pictures.
 
     Attributes:
-        name: of picture and object.
+        name: the names of the picture and of the object.
         kind: what the object is; empty where nobody said so.
         ious: after each of the first five clicks.
         box: IoU from the bounding box.
-        box_and_click: and after one click more.
+        box_and_click: IoU after the box and one click.
         oracle: IoU of the best of the three answers to one click.
-        clicks_to: clicks to each of ``TARGETS``; None where it was not reached.
+        clicks_to: the number of clicks to each of ``TARGETS``; None where it was not reached.
         shown: (predicted, actual) IoU of the answers to the first five clicks and the box.
     """
 
@@ -54,11 +54,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers whose predicted IoU is from ``low`` on, a tenth wide; the last has 1 and more.
+    """The answers with about the same predicted IoU: from ``low`` to a tenth above it.
 
     Attributes:
-        low: lower end of the bin; the first bin has everything below its upper end.
-        answers: how many.
+        low: the lower end. The first bin also holds answers below 0, the last those above 1.
+        answers: the number of answers.
         predicted: mean predicted IoU.
         actual: mean actual IoU.
     """
@@ -70,15 +70,14 @@ class Bin:
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, float]:
-    """The row of the table.
+    """One row of the table.
 
     Returns:
-        Mean IoU as ``1_click``, ``3_clicks``, ``5_clicks``, ``box``, ``box_and_click`` and
-        ``1_click_oracle`` (the best of the three answers to one click, which shows how much
-        choosing among them loses); mean number of clicks as ``noc_80``, ``noc_85``, ``noc_90``,
-        where an object that is not found in 20 clicks counts as 20, and the share of those as
-        ``failed_80`` and so on; ``iou_error``, the mean absolute difference of predicted and
-        actual IoU; ``objects``.
+        Mean IoU: ``1_click``, ``3_clicks``, ``5_clicks``, ``box``, ``box_and_click``, and
+        ``1_click_oracle`` for the best of the three answers to one click. Mean numbers of clicks:
+        ``noc_80``, ``noc_85``, ``noc_90``; an object that is not found in 20 clicks counts as 20.
+        Shares of objects not found: ``failed_80``, ``failed_85``, ``failed_90``. ``iou_error``:
+        the mean absolute difference of predicted and actual IoU. ``objects``: their number.
     """
     row: dict[str, float] = {"objects": len(scores)}
     for clicks in COUNTED_CLICKS:
@@ -103,7 +102,7 @@ def mean_of_rows(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def reliability(scores: Sequence[Score]) -> list[Bin]:
-    """Predicted against actual IoU of everything an annotator would have been shown."""
+    """Predicted and actual IoU of all answers that an annotator would have seen."""
     shown = np.array([pair for score in scores for pair in score.shown])
     numbers = np.clip((shown[:, 0] * BINS).astype(int), 0, BINS - 1)
     bins = []
@@ -115,7 +114,7 @@ def reliability(scores: Sequence[Score]) -> list[Bin]:
 
 
 def table(rows: Sequence[tuple[str, Mapping[str, float]]]) -> str:
-    """The rows as a Markdown table, which is also easy on the eye in a terminal."""
+    """The rows as a Markdown table with aligned columns."""
     header = [
         "", "objects", "1 click", "(oracle)", "3 clicks", "5 clicks", "box",
         "box + click", "NoC@80", "NoC@85", "NoC@90", "not at 90", "IoU error",

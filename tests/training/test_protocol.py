@@ -184,7 +184,7 @@ class TestStrategies:
         answer = STRATEGIES[strategy](predictor, None, no_crop, Prompt.from_points([(3, 4)]), None)
         assert answer.iou_prediction == expected
 
-    @pytest.mark.parametrize("strategy", STRATEGIES.keys() - {"served", "one-look"})
+    @pytest.mark.parametrize("strategy", STRATEGIES.keys() - {"served", "without-crops"})
     def test_only_chained_ones_show_the_mask_they_correct(
         self, answering: Callable, strategy: str
     ) -> None:
