@@ -412,7 +412,7 @@ def _gloss(rng: np.random.Generator, height: int, width: int) -> FloatArray:
 
 
 def _bulge(rng: np.random.Generator, solid: Label) -> FloatArray:
-    """Light on a rounded body, H x W x 1: bright in the middle and dark at the edges, or reversed."""
+    """Light on a round body, H x W x 1: bright in the middle and dark at the edges, or reversed."""
     depth = cv2.distanceTransform(solid, cv2.DIST_L2, 3)
     depth = np.sqrt(depth / (depth.max() + 1e-6))
     light: FloatArray = 1 + (depth - 0.6) * np.float32(rng.uniform(-0.2, 0.9))
@@ -492,7 +492,7 @@ def _pattern(
 
 @functools.cache
 def _noise_bank() -> FloatArray:
-    """Fields of fractal noise, N x 512 x 512. Cutting pieces from them is cheaper than new noise."""
+    """Fields of fractal noise, N x 512 x 512. To cut pieces from them is cheaper than new noise."""
     rng = np.random.default_rng(0)
     side = 512
     bank = []
