@@ -15,6 +15,7 @@ from backend.embeddings.store import EmbeddingStore
 from backend.embeddings.tiers import Tier
 from backend.http.client import HttpClient
 from backend.images.fetching import Fetcher
+from backend.images.freshness import ImageWatch
 from backend.images.loading import ImageLoader
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
@@ -56,10 +57,11 @@ class Service:
         http = HttpClient(settings.allowed_hosts)
         label_studio = connect_label_studio(settings, http)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
-        images = ImageLoader(Fetcher(label_studio, http, settings.local_files_document_root))
+        fetcher = Fetcher(label_studio, http, settings.local_files_document_root)
+        images = ImageLoader(fetcher)
         predictor = Predictor(engine, loaded.checkpoint)
         store = _store(settings, predictor.features_shape)
-        segmenter = Segmenter(predictor, store, images)
+        segmenter = Segmenter(predictor, store, images, ImageWatch(fetcher))
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
         return cls(engine, segmenter, images, prefetcher, label_studio)
 

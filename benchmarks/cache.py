@@ -24,7 +24,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import numpy.typing as npt
 import redis
 from PIL import Image
 
@@ -32,8 +31,12 @@ from backend.embeddings.disk_tier import DiskTier
 from backend.embeddings.redis_tier import RedisTier
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
+from backend.http.client import HttpClient
+from backend.images.fetching import Fetcher
+from backend.images.freshness import ImageWatch
 from backend.images.image_ref import ImageRef
-from backend.images.loading import ImageLoader
+from backend.images.loading import ImageLoader, LoadedImage
+from backend.images.validator import Validator
 from backend.precompute import QUEUE_NAME, embed_on_workers
 from benchmarks.timing import median_ms
 from demo.__main__ import EXECUTABLE
@@ -75,10 +78,11 @@ def measure_tiers(repetitions: int) -> None:
     predictor = load_predictor(find(None, expanded(DEFAULT_MODEL_DIR)).path)
     with tempfile.TemporaryDirectory() as folder, running_redis() as url:
         disk, shared = DiskTier(Path(folder), 1 << 30), RedisTier(url)
-        image = ImageRef("image")
+        image = ImageRef("data:,image")  # a data: URI is never asked for again
+        watch = ImageWatch(Fetcher(None, HttpClient()))
 
         def fresh(*tiers: DiskTier | RedisTier) -> Segmenter:
-            return Segmenter(predictor, EmbeddingStore(1 << 30, tiers), _OnePicture())
+            return Segmenter(predictor, EmbeddingStore(1 << 30, tiers), _OnePicture(), watch)
 
         warm = fresh(disk, shared)
         warm.embed(image)
@@ -230,8 +234,8 @@ class _OnePicture(ImageLoader):
     def __init__(self) -> None:
         self._picture = picture(0)
 
-    def load(self, ref: ImageRef) -> npt.NDArray[np.uint8]:
-        return self._picture
+    def load(self, ref: ImageRef) -> LoadedImage:
+        return LoadedImage(self._picture, Validator())
 
 
 if __name__ == "__main__":

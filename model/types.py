@@ -37,10 +37,13 @@ class ImageEmbedding:
     Attributes:
         features: 1 x C x S/16 x S/16. C is 256 for the published checkpoint.
         original_size: (H, W) of the image, pixels.
+        image_version: names the version of the image file. The model does not read the name; its
+            caller may compare names.
     """
 
     features: npt.NDArray[np.float32] | npt.NDArray[np.float16]
     original_size: tuple[int, int]
+    image_version: str = ""
 
 
 @dataclass(frozen=True)

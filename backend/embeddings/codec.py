@@ -22,8 +22,14 @@ def pack(key: str, embedding: ImageEmbedding) -> bytes:
     """
     features = np.ascontiguousarray(embedding.features, dtype=np.float16)
     size = np.array(embedding.original_size, dtype=np.int64)
+    version = np.frombuffer(embedding.image_version.encode(), dtype=np.uint8)
     return safetensors.numpy.save(
-        {"features": features, "original_size": size, "checksum": _checksum(key, features, size)}
+        {
+            "features": features,
+            "original_size": size,
+            "image_version": version,
+            "checksum": _checksum(key, features, size, version),
+        }
     )
 
 
@@ -39,7 +45,8 @@ def unpack(key: str, data: bytes) -> ImageEmbedding:
     try:
         arrays = safetensors.numpy.load(data)
         features, size = arrays["features"], arrays["original_size"]
-        if not np.array_equal(arrays["checksum"], _checksum(key, features, size)):
+        version = arrays["image_version"]
+        if not np.array_equal(arrays["checksum"], _checksum(key, features, size, version)):
             raise ValueError("the checksum is wrong")
         if features.dtype != np.float16 or not np.isfinite(features).all():
             raise ValueError("the features are not finite fp16 numbers")
@@ -48,7 +55,7 @@ def unpack(key: str, data: bytes) -> ImageEmbedding:
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"damaged or foreign: {error}") from error
     height, width = size.tolist()
-    return ImageEmbedding(features, (height, width))
+    return ImageEmbedding(features, (height, width), version.tobytes().decode())
 
 
 def _checksum(key: str, *arrays: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,8 +17,10 @@ from backend.embeddings.priority import Demand, Priority, PriorityLock
 from backend.embeddings.recent_images import RecentImages
 from backend.embeddings.store import EmbeddingStore
 from backend.images.errors import ImageError
+from backend.images.freshness import ImageWatch
 from backend.images.image_ref import ImageRef
 from backend.images.loading import ImageLoader
+from backend.images.validator import Validator
 from model import interactive
 from model.crops import Crop
 from model.predictor import Predictor
@@ -35,12 +38,20 @@ class Segmenter:
         predictor: the loaded model.
         store: where embeddings are kept.
         images: loads the images.
+        watch: finds out that an image was replaced, and who may see an image.
     """
 
-    def __init__(self, predictor: Predictor, store: EmbeddingStore, images: ImageLoader) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        store: EmbeddingStore,
+        images: ImageLoader,
+        watch: ImageWatch,
+    ) -> None:
         self._predictor = predictor
         self._store = store
         self._images = images
+        self._watch = watch
         self._recent_images = RecentImages()
         self._mask_inputs = MaskInputCache()
         # An encode uses every core. Two encodes at once would make both annotators wait longer.
@@ -82,15 +93,23 @@ class Segmenter:
             priority: how urgent the embedding is.
 
         Raises:
-            ImageError: the image is not available, or its size differs from ``reported_size``.
+            ImageError: the image is not available to the task, or its size differs from
+                ``reported_size``.
         """
-        embedding = self._store.get_or_compute(
+        self._watch.prove_access(ref)
+        find_or_encode = partial(
+            self._store.get_or_compute,
             self._key(ref.key),
             partial(self._encode_image, ref),
             task_id=ref.task_id,
             expected_size=reported_size,
             priority=priority,
         )
+        embedding = find_or_encode()
+        if self._is_stale(ref, embedding, priority):
+            logger.info("%s: the image was replaced, so the image is encoded again", ref)
+            self._store.drop_version(self._key(ref.key), embedding.image_version)
+            embedding = find_or_encode()
         if reported_size not in (None, embedding.original_size):
             shown, found = reported_size, embedding.original_size
             raise ImageError(
@@ -119,7 +138,7 @@ class Segmenter:
         Returns:
             One prediction for each prompt, in the order of the prompts.
         """
-        embed_crop = partial(self._embed_crop, ref, embedding.original_size) if refine else None
+        embed_crop = partial(self._embed_crop, ref, embedding) if refine else None
         return interactive.segment(
             self._predictor,
             embedding,
@@ -127,6 +146,10 @@ class Segmenter:
             embed_crop=embed_crop,
             mask_inputs=self._mask_inputs,
         )
+
+    def _is_stale(self, ref: ImageRef, embedding: ImageEmbedding, priority: Priority) -> bool:
+        version = Validator.parse(embedding.image_version)
+        return self._watch.is_stale(ref, version, waits=priority is not Priority.CLICK)
 
     def has(self, ref: ImageRef) -> bool:
         """Whether a tier, which outlives this process, keeps the embedding of an image."""
@@ -137,15 +160,16 @@ class Segmenter:
         self._store.forget_task(task_id)
 
     def _embed_crop(
-        self, ref: ImageRef, original_size: tuple[int, int], crop: Crop
+        self, ref: ImageRef, whole: ImageEmbedding, crop: Crop
     ) -> ImageEmbedding | None:
         """The embedding of a crop, or None where the image is no longer available."""
-        height, width = original_size
+        height, width = whole.original_size
         place = f"{crop.left}-{crop.top}-{crop.width}x{crop.height}-of-{width}x{height}"
+        content = Validator.parse(whole.image_version).sha256[:16]
         try:
             return self._store.get_or_compute(
-                self._key(f"{place}-{ref.key}"),
-                partial(self._encode_crop, ref, original_size, crop),
+                self._key(f"{place}-{content}-{ref.key}"),
+                partial(self._encode_crop, ref, whole, crop),
                 task_id=ref.task_id,
                 expected_size=crop.size,
                 priority=Priority.CLICK,
@@ -156,25 +180,28 @@ class Segmenter:
 
     def _encode_image(self, ref: ImageRef, demand: Demand) -> ImageEmbedding:
         begun = time.perf_counter()
-        image = self._images.load(ref)
+        loaded = self._images.load(ref)
+        self._watch.note(ref, loaded.validator)
         load_s = time.perf_counter() - begun
         if demand.priority is Priority.CLICK:  # the object may be small, which needs a crop
-            self._recent_images.keep(ref.key, image)
-        embedding = self._encode(image, demand, load_s)
+            self._recent_images.keep(f"{ref.key} {loaded.validator}", loaded.pixels)
+        embedding = self._encode(loaded.pixels, demand, load_s)
         metrics.ENCODES.inc()
-        return embedding
+        return replace(embedding, image_version=str(loaded.validator))
 
     def _encode_crop(
-        self, ref: ImageRef, original_size: tuple[int, int], crop: Crop, demand: Demand
+        self, ref: ImageRef, whole: ImageEmbedding, crop: Crop, demand: Demand
     ) -> ImageEmbedding:
         begun = time.perf_counter()
-        image = self._recent_images.get(ref.key)
+        name = f"{ref.key} {whole.image_version}"
+        image = self._recent_images.get(name)
         if image is None:
-            image = self._images.load(ref)
-            self._recent_images.keep(ref.key, image)
+            loaded = self._images.load(ref)
+            if loaded.validator.is_same_file(Validator.parse(whole.image_version)) is False:
+                raise ImageError("the image was replaced after it was encoded")
+            image = loaded.pixels
+            self._recent_images.keep(name, image)
         load_s = time.perf_counter() - begun
-        if image.shape[:2] != original_size:
-            raise ImageError("the image was replaced after it had been encoded")
         embedding = self._encode(crop.cut(image), demand, load_s)
         metrics.CROP_ENCODES.inc()
         return embedding

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 
 import cachetools
 import numpy as np
@@ -143,6 +144,17 @@ class EmbeddingStore:
         for tier in self._tiers:
             tier.drop(key)
 
+    def drop_version(self, key: str, image_version: str) -> None:
+        """Forget the embedding of one version of an image. Embeddings of other versions stay."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None and kept.image_version == image_version:
+                del self._kept[key]
+        for tier in self._tiers:
+            found = tier.get(key)
+            if found is not None and found.image_version == image_version:
+                tier.drop(key)
+
     def forget_task(self, task_id: int) -> None:
         """Remove the embeddings of a task. A tier has noted which they are."""
         for key in {key for tier in self._tiers for key in tier.forget_task(task_id)}:
@@ -190,7 +202,7 @@ class EmbeddingStore:
                     return found
             computed = compute(flight.demand)
             flight.is_computed = True
-            embedding = ImageEmbedding(computed.features.astype(np.float16), computed.original_size)
+            embedding = replace(computed, features=computed.features.astype(np.float16))
             if not np.isfinite(embedding.features).all():
                 raise ImageError(
                     "the network's embedding of the image has values that are not finite"

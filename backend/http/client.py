@@ -11,7 +11,7 @@ import json
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -63,6 +63,7 @@ class Response:
     Attributes:
         url: the URL that answered.
         status: the HTTP status.
+        headers: the headers.
         content: the body of a 200. The body of any other status is not read.
         location: the target of a redirect, or None.
         retry_after_s: how long the host asks the client to wait, seconds, or None.
@@ -70,6 +71,7 @@ class Response:
 
     url: httpx.URL
     status: int
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
     content: bytes = b""
     location: httpx.URL | None = None
     retry_after_s: float | None = None
@@ -137,6 +139,7 @@ class HttpClient:
         json: Any = None,
         is_trusted: bool = False,
         attempts: int | None = None,
+        reads_body: bool = True,
     ) -> Response:
         """Make a request. A retryable failure is tried again.
 
@@ -148,6 +151,8 @@ class HttpClient:
             json: the body, as a value that JSON can express; None for no body.
             is_trusted: whether the host may have any address, because the operator has named it.
             attempts: how often to try; None for ``limits.attempts``.
+            reads_body: whether the body of a 200 is read. Without it the connection is closed
+                after the headers.
 
         Raises:
             HttpClientError: no answer within the limits.
@@ -157,7 +162,7 @@ class HttpClient:
             wait = self.limits.backoff_s * 2 ** (attempt - 1)
             try:
                 with self._network.call(deadline, is_trusted):
-                    response = self._request(method, url, headers or {}, json)
+                    response = self._request(method, url, headers or {}, json, reads_body)
             except _RETRYABLE as error:
                 if attempt == attempts or time.monotonic() + wait > deadline:
                     raise HttpClientError(
@@ -180,7 +185,12 @@ class HttpClient:
         raise AssertionError("the last attempt returns or raises")
 
     def _request(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], json: Any
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        json: Any,
+        reads_body: bool,
     ) -> Response:
         sent = {"User-Agent": "mobile-sam-backend", "Accept-Encoding": "identity", **headers}
         if url.userinfo:
@@ -203,10 +213,11 @@ class HttpClient:
             response = Response(
                 url,
                 raw.status,
+                received,
                 location=_location(url, raw.status, received),
                 retry_after_s=_retry_after_s(received.get("Retry-After")),
             )
-            if not response.is_ok:
+            if not response.is_ok or not reads_body:
                 return response
             return replace(response, content=self._body(url, raw, received))
 

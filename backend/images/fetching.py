@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import stat
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -14,11 +14,22 @@ import httpx
 
 from backend.http.client import HttpClient, Response, parse_url, redacted
 from backend.http.errors import HttpClientError
+from backend.images import local_files
+from backend.images.image_ref import STORAGES
+from backend.images.validator import Validator
 from backend.label_studio.client import LabelStudio
 
-_STORAGES = ("s3", "gs", "azure-blob")
 _LOCAL_FILES = "/data/local-files"
 _MAX_REDIRECTS = 5
+_PROBE_S = 10.0
+
+
+@dataclass(frozen=True)
+class File:
+    """A fetched file, and what tells later whether the file has changed."""
+
+    content: bytes
+    validator: Validator
 
 
 class Fetcher:
@@ -41,7 +52,7 @@ class Fetcher:
         self._http = http
         self._local_files = local_files
 
-    def fetch(self, url: str, task_id: int | None = None) -> bytes:
+    def fetch(self, url: str, task_id: int | None = None) -> File:
         """Get the file behind a URL.
 
         Args:
@@ -51,35 +62,91 @@ class Fetcher:
         Raises:
             HttpClientError, LabelStudioError, OSError: the file is not available.
         """
+        if url[:5].lower() == "data:":
+            content = _data_uri_content(url)
+            return File(content, Validator.of_headers(httpx.Headers(), content))
+        mounted = self.mounted(url)
+        if mounted is not None:
+            return self.read(mounted)
+        response = self._follow(self._resolve(url, task_id), self._http.deadline())
+        content = _content(response)
+        return File(content, Validator.of_headers(response.headers, content))
+
+    def read(self, path: Path) -> File:
+        """Get a file of this machine.
+
+        Raises:
+            HttpClientError, OSError: the file is too large or cannot be read.
+        """
+        return File(*local_files.read(path.resolve(), self._http.limits.max_bytes))
+
+    def probe(self, url: str, task_id: int | None, known: Validator) -> Validator:
+        """Ask a host whether the file behind a URL has changed. No body is read.
+
+        Args:
+            url, task_id: as for :meth:`fetch`.
+            known: the last known validator.
+
+        Returns:
+            ``known`` if the host says that the file has not changed; otherwise a validator without
+            ``sha256``.
+
+        Raises:
+            HttpClientError, LabelStudioError: the host gives no access, or does not answer.
+        """
+        deadline = min(self._http.deadline(), time.monotonic() + _PROBE_S)
+        target = self._resolve(url, task_id)
+        response = self._follow(target, deadline, known.conditions(), reads_body=False)
+        if response.status == httpx.codes.NOT_MODIFIED:
+            return known
+        _content(response)
+        return Validator.of_headers(response.headers)
+
+    def mounted(self, url: str) -> Path | None:
+        """The file behind a URL of Label Studio's local files if its folder is mounted here."""
+        if self._local_files is None or _LOCAL_FILES not in url:
+            return None
+        target = self._resolve(url, None)
+        if self._label_studio is None or self._label_studio.local_url(target) is None:
+            return None
+        name = target.params.get("d")
+        if not name or target.path.rstrip("/") != _LOCAL_FILES:
+            return None
+        return local_files.find(self._local_files, name)
+
+    def _resolve(self, url: str, task_id: int | None) -> httpx.URL:
+        """The http(s) URL at which a file is fetched."""
         if any("\ud800" <= character <= "\udfff" for character in url):
-            raise HttpClientError(
-                "the image URL is not a valid text: it contains half of a character"
-            )
+            raise HttpClientError("the image URL is not a valid text: it contains half a character")
         scheme = url.partition(":")[0].lower()
-        if scheme == "data":
-            return _data_uri_content(url)
-        if scheme in _STORAGES:
-            return self._follow(self._presign(url, scheme, task_id))
+        if scheme in STORAGES:
+            return self._presign(url, scheme, task_id)
         if url.startswith("/") and not url.startswith("//"):
             url = self._of_label_studio("Label Studio's own files").url + url
-        return self._follow(parse_url(url))
+        return parse_url(url)
 
-    def _follow(self, url: httpx.URL) -> bytes:
+    def _follow(
+        self,
+        url: httpx.URL,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+        *,
+        reads_body: bool = True,
+    ) -> Response:
         """Get a URL and follow redirects. Only Label Studio gets Label Studio's token."""
-        deadline = self._http.deadline()
         first = url
         for _ in range(_MAX_REDIRECTS + 1):
             of_label_studio = self._label_studio.local_url(url) if self._label_studio else None
-            if of_label_studio is not None:
-                content = self._mounted(of_label_studio)
-                if content is not None:
-                    return content
-                assert self._label_studio is not None
-                response = self._label_studio.get(of_label_studio, deadline)
+            if self._label_studio is not None and of_label_studio is not None:
+                response = self._label_studio.get(
+                    of_label_studio, deadline, headers, reads_body=reads_body
+                )
             else:
-                response = self._http.request("GET", url, deadline=deadline)
+                response = self._http.request(
+                    "GET", url, deadline=deadline, headers=headers, reads_body=reads_body
+                )
             if response.location is None:
-                return _content(response)
+                return response
             url = parse_url(str(response.location))
         raise HttpClientError(f"{redacted(first)} redirects more than {_MAX_REDIRECTS} times")
 
@@ -101,38 +168,6 @@ class Fetcher:
         file_uri = base64.urlsafe_b64encode(url.encode()).decode()
         path = f"{label_studio.url}/tasks/{task_id}/presign/"
         return httpx.URL(path, params={"fileuri": file_uri})
-
-    def _mounted(self, url: httpx.URL) -> bytes | None:
-        """A local file from the mounted folder; None to get the file from Label Studio."""
-        wanted = url.params.get("d")
-        if self._local_files is None or not wanted or url.path.rstrip("/") != _LOCAL_FILES:
-            return None
-        root = self._local_files.resolve()
-        try:
-            path = (root / wanted.lstrip("/")).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):  # missing, no valid path, or a ring of links
-            return None
-        if not path.is_relative_to(root):
-            return None
-        return _read(path, self._http.limits.max_bytes)
-
-
-def _read(path: Path, max_bytes: int) -> bytes | None:
-    """The content of a regular file; None for anything else and for an unreadable file."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not block
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            content = file.read(max_bytes + 1)
-    finally:
-        os.close(handle)
-    if len(content) > max_bytes:
-        raise HttpClientError(f"a local file is larger than {max_bytes} bytes: use a smaller image")
-    return content
 
 
 _REMEDIES: Mapping[int, str] = {

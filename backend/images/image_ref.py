@@ -14,6 +14,7 @@ from backend.images.errors import ImageError
 # Query parameters with which storage services sign URLs. They change at every visit; the image does
 # not. Lower case.
 _SIGNATURE_PARAMETERS = ("awsaccesskeyid", "googleaccessid", "expires", "signature", "sig", "se")
+STORAGES = ("s3", "gs", "azure-blob")
 _SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
 
 
@@ -41,7 +42,21 @@ class ImageRef:
         url = self.url
         if url.startswith(("http://", "https://")):
             url = _without_signature(url)
+            if self.needs_proof:  # what everybody can fetch has a key of its own
+                url = f"signed:{url}"
         return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether a task that has this URL may still not see the image.
+
+        The URL of a storage says nothing about access, and the key leaves the signature of a signed
+        URL out. Everybody who has any other URL can fetch the image.
+        """
+        scheme = self.url.partition(":")[0].lower()
+        if scheme in ("http", "https"):
+            return _without_signature(self.url) != str(parse_url(self.url))
+        return scheme in STORAGES
 
     def __str__(self) -> str:
         """The name of the image in a list of failures."""

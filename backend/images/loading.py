@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,21 @@ from backend.images.decoding import decode
 from backend.images.errors import ImageError
 from backend.images.fetching import Fetcher
 from backend.images.image_ref import ImageRef
+from backend.images.validator import Validator
 from backend.label_studio.errors import LabelStudioError
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A decoded image.
+
+    Attributes:
+        pixels: H x W x 3 uint8 RGB; see :func:`backend.images.decoding.decode`.
+        validator: tells later whether the file has changed.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    validator: Validator
 
 
 class ImageLoader:
@@ -19,19 +35,19 @@ class ImageLoader:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
 
-    def load(self, ref: ImageRef) -> npt.NDArray[np.uint8]:
+    def load(self, ref: ImageRef) -> LoadedImage:
         """Get an image.
-
-        Returns:
-            H x W x 3 uint8 RGB; see :func:`backend.images.decoding.decode`.
 
         Raises:
             ImageError: the image cannot be fetched or decoded.
         """
         try:
-            if ref.path is not None:
-                return decode(ref.path.read_bytes())
-            return decode(self._fetcher.fetch(ref.url, ref.task_id))
+            file = (
+                self._fetcher.read(ref.path)
+                if ref.path
+                else self._fetcher.fetch(ref.url, ref.task_id)
+            )
+            return LoadedImage(decode(file.content), file.validator)
         except (HttpClientError, LabelStudioError) as error:
             raise ImageError(str(error)) from error
         except OSError as error:

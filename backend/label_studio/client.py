@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -87,9 +87,16 @@ class LabelStudio:
         """See :meth:`Discovery.local_url`."""
         return self._discovery.local_url(url)
 
-    def get(self, url: httpx.URL, deadline: float) -> Response:
+    def get(
+        self,
+        url: httpx.URL,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+        *,
+        reads_body: bool = True,
+    ) -> Response:
         """See :meth:`SignIn.get`."""
-        return self._sign_in.get(url, deadline)
+        return self._sign_in.get(url, deadline, headers, reads_body=reads_body)
 
     def version(self) -> str:
         """The name and version of the server at :attr:`url`. The request carries no token.

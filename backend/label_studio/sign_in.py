@@ -6,6 +6,7 @@ The token is sent to Label Studio and to no other host.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -49,12 +50,21 @@ class SignIn:
         self._setup_info = setup_info
         self.working_credential: Credential | None = None
 
-    def get(self, url: httpx.URL, deadline: float) -> Response:
+    def get(
+        self,
+        url: httpx.URL,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+        *,
+        reads_body: bool = True,
+    ) -> Response:
         """Get a URL of Label Studio with a token that Label Studio accepts.
 
         Args:
             url: the URL as this process reaches it.
             deadline: when to give up, by the monotonic clock.
+            headers: headers to send beside the token.
+            reads_body: see :meth:`HttpClient.request`.
 
         Raises:
             LabelStudioError: Label Studio does not answer, or accepts no token.
@@ -63,8 +73,8 @@ class SignIn:
         status = int(httpx.codes.UNAUTHORIZED)
         for credential in self._credentials():
             try:
-                headers = self._headers(credential, deadline)
-                response = self.request("GET", url, deadline, headers)
+                sent = {**(headers or {}), **self._headers(credential, deadline)}
+                response = self.request("GET", url, deadline, sent, reads_body=reads_body)
             except _RefusedError as error:
                 refused.append(f"{credential} ({error.status} when an access token was asked for)")
                 continue
@@ -83,8 +93,10 @@ class SignIn:
         method: str,
         url: httpx.URL,
         deadline: float,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         json: Any = None,
+        *,
+        reads_body: bool = True,
     ) -> Response:
         """Make a request to Label Studio. Only ``headers`` may carry a token.
 
@@ -93,7 +105,13 @@ class SignIn:
         """
         try:
             return self._http.request(
-                method, url, deadline=deadline, headers=headers, json=json, is_trusted=True
+                method,
+                url,
+                deadline=deadline,
+                headers=headers,
+                json=json,
+                is_trusted=True,
+                reads_body=reads_body,
             )
         except HttpClientError as error:
             self._discovery.forget()

@@ -8,6 +8,9 @@ import pytest
 
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
+from backend.http.client import HttpClient
+from backend.images.fetching import Fetcher
+from backend.images.freshness import ImageWatch
 from backend.images.image_ref import ImageRef
 from backend.images.loading import ImageLoader
 from backend.prefetch import Prefetcher
@@ -50,11 +53,14 @@ CONFIG = LabelingConfig.parse(
 )
 
 
+FETCHER = Fetcher(None, HttpClient())
+
+
 class HeldImages(ImageLoader):
     """Notes which images are asked for. The first image waits for :meth:`release`."""
 
     def __init__(self) -> None:
-        super().__init__(None)
+        super().__init__(FETCHER)
         self.asked: list[str] = []
         self.is_asked, self._may_go = threading.Event(), threading.Event()
 
@@ -80,7 +86,8 @@ def images() -> HeldImages:
 @pytest.fixture
 def prefetcher(images: HeldImages) -> Iterator[Prefetcher]:
     """A prefetcher whose thread is busy with the image `held` until the images are released."""
-    segmenter = Segmenter(load_predictor(BUILTIN_PATH), EmbeddingStore(1 << 20), images)
+    store, watch = EmbeddingStore(1 << 20), ImageWatch(FETCHER)
+    segmenter = Segmenter(load_predictor(BUILTIN_PATH), store, images, watch)
     prefetcher = Prefetcher(segmenter, None)
     prefetcher.start()
     prefetcher.tasks_opened(tasks("held"), CONFIG)

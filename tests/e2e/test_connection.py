@@ -33,7 +33,7 @@ def png() -> bytes:
 def fetch(url: str, token: str | None, path: str, local_files: Path | None = None) -> bytes:
     http = HttpClient()
     connection = Connection(url, token, http)
-    return Fetcher(connection, http, local_files).fetch(path)
+    return Fetcher(connection, http, local_files).fetch(path).content
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,12 @@ import pytest
 from backend.embeddings.mask_inputs import MaskInputCache
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
+from backend.http.client import HttpClient
+from backend.images.fetching import Fetcher
+from backend.images.freshness import ImageWatch
 from backend.images.image_ref import ImageRef
-from backend.images.loading import ImageLoader
+from backend.images.loading import ImageLoader, LoadedImage
+from backend.images.validator import Validator
 from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
 from model.engines import Engine
 from model.weights import BUILTIN_PATH
@@ -105,8 +109,8 @@ class Disc(ImageLoader):
         self.picture = np.full((600, 900, 3), 120, np.uint8)
         self.picture[(columns - 200) ** 2 + (rows - 150) ** 2 <= radius**2] = (210, 50, 40)
 
-    def load(self, ref: ImageRef) -> np.ndarray:
-        return self.picture
+    def load(self, ref: ImageRef) -> LoadedImage:
+        return LoadedImage(self.picture, Validator())
 
 
 @pytest.mark.parametrize(
@@ -119,11 +123,12 @@ class Disc(ImageLoader):
 def test_a_further_click_replays_nothing(radius: int, passes: int) -> None:
     """A session of clicks gets the mask that all its clicks get at once."""
     loaded = load_predictor(BUILTIN_PATH)
-    engine, ref = CountedEngine(loaded.engine), ImageRef("/disc")
+    engine, ref = CountedEngine(loaded.engine), ImageRef("data:,disc")
     predictor = Predictor(engine, loaded.checkpoint)
 
     def segmenter() -> Segmenter:
-        return Segmenter(predictor, EmbeddingStore(64 << 20), Disc(radius))
+        watch = ImageWatch(Fetcher(None, HttpClient()))
+        return Segmenter(predictor, EmbeddingStore(64 << 20), Disc(radius), watch)
 
     x, y = 200.0, 150.0
     box = (x - radius, y - radius, x + radius, y + radius)  # decides which crop is used

@@ -9,13 +9,17 @@ import pytest
 from backend.embeddings.priority import Demand, Priority, PriorityLock
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
+from backend.http.client import HttpClient
 from backend.images.errors import ImageError
+from backend.images.fetching import Fetcher
+from backend.images.freshness import ImageWatch
 from backend.images.image_ref import ImageRef
-from backend.images.loading import ImageLoader
+from backend.images.loading import ImageLoader, LoadedImage
+from backend.images.validator import Validator
 from model import Predictor, Prompt, load_predictor
 from model.weights import BUILTIN_PATH
 
-IMAGE = ImageRef("http://host/image.png", 7)
+IMAGE = ImageRef("data:,image", 7)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +34,12 @@ class Images(ImageLoader):
         self.size = size
         self.loads = 0
 
-    def load(self, ref: ImageRef) -> np.ndarray:
+    def load(self, ref: ImageRef) -> LoadedImage:
         self.loads += 1
         image = np.full((*self.size, 3), 120, dtype=np.uint8)
         rows, columns = np.ogrid[: self.size[0], : self.size[1]]
         image[(columns - 200) ** 2 + (rows - 150) ** 2 <= 12**2] = (210, 50, 40)
-        return image
+        return LoadedImage(image, Validator())
 
 
 @pytest.fixture
@@ -45,7 +49,8 @@ def images() -> Images:
 
 @pytest.fixture
 def segmenter(predictor: Predictor, images: Images) -> Segmenter:
-    return Segmenter(predictor, EmbeddingStore(64 << 20), images)
+    watch = ImageWatch(Fetcher(None, HttpClient()))
+    return Segmenter(predictor, EmbeddingStore(64 << 20), images, watch)
 
 
 def test_an_image_is_loaded_and_encoded_once(segmenter: Segmenter, images: Images) -> None:
