@@ -13,6 +13,7 @@ from backend.embeddings.redis_tier import RedisTier
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
 from backend.embeddings.tiers import Tier
+from backend.http import certificates
 from backend.http.client import HttpClient
 from backend.images.fetching import Fetcher
 from backend.images.freshness import ImageWatch
@@ -54,7 +55,7 @@ class Service:
         )
         engine = WatchedEngine(loaded.engine)
         logger.info("ready: %s on %s", checkpoint.model_version, engine.description)
-        http = HttpClient(settings.allowed_hosts)
+        http = connect_http(settings)
         label_studio = connect_label_studio(settings, http)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
         fetcher = Fetcher(label_studio, http, settings.local_files_document_root)
@@ -64,6 +65,16 @@ class Service:
         segmenter = Segmenter(predictor, store, images, ImageWatch(fetcher))
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
         return cls(engine, segmenter, images, prefetcher, label_studio)
+
+
+def connect_http(settings: Settings) -> HttpClient:
+    """The HTTP client for everything outside.
+
+    Raises:
+        ValueError: a file of certificate authorities cannot be used.
+    """
+    tls = certificates.trust(settings.certificate_authorities)
+    return HttpClient(settings.allowed_hosts, tls=tls)
 
 
 def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> LabelStudio:
@@ -76,7 +87,7 @@ def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> 
     return LabelStudio(
         settings.label_studio_url,
         settings.label_studio_api_key,
-        http or HttpClient(settings.allowed_hosts),
+        http or connect_http(settings),
         SetupInfoFile(settings.cache_dir / "label-studio.json"),
     )
 

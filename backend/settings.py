@@ -38,6 +38,8 @@ class Settings:
         local_files_document_root: the folder that Label Studio serves as local files, at its path
             on this machine, or None.
         allowed_hosts: hosts and networks beside the public internet that images may come from.
+        certificate_authorities: PEM files, and folders of PEM files, of certificate authorities to
+            trust beside the public authorities and those of the system.
         basic_auth: the (user, password) that Label Studio must send, or None.
         checkpoint: the checkpoint file to use. None: the published or the built-in checkpoint.
         model_dir: the folder for the downloaded checkpoint.
@@ -56,6 +58,7 @@ class Settings:
     label_studio_api_key: str | None = None
     local_files_document_root: Path | None = None
     allowed_hosts: AllowedHosts = AllowedHosts()
+    certificate_authorities: tuple[Path, ...] = ()
     basic_auth: tuple[str, str] | None = None
     checkpoint: Path | None = None
     model_dir: Path = field(default_factory=lambda: expanded(DEFAULT_MODEL_DIR))
@@ -89,6 +92,9 @@ class Settings:
                 "LOCAL_FILES_DOCUMENT_ROOT", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
             ),
             allowed_hosts=read.allowed_hosts("ALLOWED_HOSTS"),
+            certificate_authorities=read.paths(
+                "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"
+            ),
             basic_auth=read.pair("BASIC_AUTH_USER", "BASIC_AUTH_PASS"),
             checkpoint=checkpoint.resolve() if checkpoint else None,
             model_dir=read.path("MODEL_DIR") or read.home("MODEL_DIR", DEFAULT_MODEL_DIR),
@@ -149,6 +155,17 @@ class _Reader:
         if path is not None and not path.is_dir():
             raise ValueError(f"{names[0]} is {str(path)!r}, but that folder does not exist here")
         return path
+
+    def paths(self, *names: str) -> tuple[Path, ...]:
+        """The files and folders of all names. One variable may hold several, as PATH does."""
+        found = []
+        for name in names:
+            for value in (self.text(name) or "").split(os.pathsep):
+                path = expanded(Path(value))
+                if value and not path.exists():
+                    raise ValueError(f"{name} is {value!r}, and there is no such file or folder")
+                found += [path] if value else []
+        return tuple(dict.fromkeys(found))
 
     def allowed_hosts(self, name: str) -> AllowedHosts:
         value = self.text(name)

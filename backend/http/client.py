@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import time
 import weakref
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import httpcore
 import httpx
 import orjson
 
+from backend.http import certificates
 from backend.http.addresses import AllowedHosts
 from backend.http.errors import HttpClientError, RefusedHostError
 from backend.http.sockets import CheckedNetwork, Resolve, look_up
@@ -105,6 +107,7 @@ class HttpClient:
         allowed_hosts: hosts that are allowed beside the public internet.
         limits: the limits of every request.
         resolve: finds the addresses of a host.
+        tls: whose certificates are trusted; None for the public and the system's authorities.
     """
 
     def __init__(
@@ -112,12 +115,12 @@ class HttpClient:
         allowed_hosts: AllowedHosts | None = None,
         limits: Limits | None = None,
         resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._network = CheckedNetwork(allowed_hosts or AllowedHosts(), resolve or look_up)
         self._pool = httpcore.ConnectionPool(
-            # SSL_CERT_FILE and SSL_CERT_DIR are heeded: they only add to whom is believed
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=tls or certificates.trust(),
             max_connections=None,
             max_keepalive_connections=_MAX_KEEPALIVE,
             keepalive_expiry=_KEEPALIVE_S,
@@ -164,7 +167,8 @@ class HttpClient:
                 with self._network.call(deadline, is_trusted):
                     response = self._request(method, url, headers or {}, json, reads_body)
             except _RETRYABLE as error:
-                if attempt == attempts or time.monotonic() + wait > deadline:
+                is_last = attempt == attempts or time.monotonic() + wait > deadline
+                if is_last or certificates.refusal(error) is not None:
                     raise HttpClientError(
                         f"{redacted(url)} cannot be fetched from here: {_reason(error)}"
                     ) from error
@@ -309,4 +313,4 @@ def _retry_after_s(value: str | None) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return certificates.refusal(error) or str(error) or type(error).__name__
