@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from redis import Redis
 from rq import Queue
@@ -56,7 +58,8 @@ def images_of_folder(folder: Path, url_prefix: str) -> Iterator[ImageRef]:
     """Every image file below a folder. The URL is the prefix and the path below the folder."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
-            yield ImageRef(url_prefix + path.relative_to(folder).as_posix(), path=path)
+            name = os.fsencode(path.relative_to(folder).as_posix())
+            yield ImageRef(url_prefix + quote(name), path=path)  # "#" and "+" mean other things
 
 
 def embed_here(

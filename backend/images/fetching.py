@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import httpx
 
 from backend.http.client import HttpClient, Response, parse_url, redacted
 from backend.http.errors import HttpClientError
-from backend.images import local_files
-from backend.images.image_ref import STORAGES
+from backend.images import data_uri, local_files
+from backend.images.urls import STORAGES, is_data_uri, trimmed
 from backend.images.validator import Validator
 from backend.label_studio.client import LabelStudio
+from backend.label_studio.file_urls import LOCAL_FILES
 
-_LOCAL_FILES = "/data/local-files"
 _MAX_REDIRECTS = 5
 _PROBE_S = 10.0
 
@@ -62,13 +60,14 @@ class Fetcher:
         Raises:
             HttpClientError, LabelStudioError, OSError: the file is not available.
         """
-        if url[:5].lower() == "data:":
-            content = _data_uri_content(url)
+        url = trimmed(url)
+        if is_data_uri(url):
+            content = data_uri.content_of(url)
             return File(content, Validator.of_headers(httpx.Headers(), content))
         mounted = self.mounted(url)
         if mounted is not None:
             return self.read(mounted)
-        response = self._follow(self._resolve(url, task_id), self._http.deadline())
+        response = self._follow(self._target(url, task_id), self._http.deadline())
         content = _content(response)
         return File(content, Validator.of_headers(response.headers, content))
 
@@ -95,7 +94,7 @@ class Fetcher:
             HttpClientError, LabelStudioError: the host gives no access, or does not answer.
         """
         deadline = min(self._http.deadline(), time.monotonic() + _PROBE_S)
-        target = self._resolve(url, task_id)
+        target = self._target(trimmed(url), task_id)
         response = self._follow(target, deadline, known.conditions(), reads_body=False)
         if response.status == httpx.codes.NOT_MODIFIED:
             return known
@@ -103,31 +102,42 @@ class Fetcher:
         return Validator.of_headers(response.headers)
 
     def mounted(self, url: str) -> Path | None:
-        """The file behind a URL of Label Studio's local files if its folder is mounted here."""
-        if self._local_files is None or _LOCAL_FILES not in url:
+        """The file behind a URL of Label Studio's local files if its folder is mounted here.
+
+        Raises:
+            HttpClientError, LabelStudioError: the URL is not valid.
+        """
+        if self._local_files is None or LOCAL_FILES not in url:
             return None
-        target = self._resolve(url, None)
-        if self._label_studio is None or self._label_studio.local_url(target) is None:
-            return None
-        name = target.params.get("d")
-        if not name or target.path.rstrip("/") != _LOCAL_FILES:
+        target = self._of_label_studio(trimmed(url))
+        path, _, query = (target or "").partition("?")
+        name = httpx.QueryParams(query).get("d")
+        if not name or path.rstrip("/") != LOCAL_FILES:
             return None
         return local_files.find(self._local_files, name)
 
-    def _resolve(self, url: str, task_id: int | None) -> httpx.URL:
-        """The http(s) URL at which a file is fetched."""
+    def _target(self, url: str, task_id: int | None) -> str:
+        """The URL at which a file is fetched: http(s), or a path of Label Studio."""
         if any("\ud800" <= character <= "\udfff" for character in url):
             raise HttpClientError("the image URL is not a valid text: it contains half a character")
         scheme = url.partition(":")[0].lower()
         if scheme in STORAGES:
-            return self._presign(url, scheme, task_id)
-        if url.startswith("/") and not url.startswith("//"):
-            url = self._of_label_studio("Label Studio's own files").url + url
-        return parse_url(url)
+            if task_id is None:
+                raise HttpClientError(
+                    f"{scheme}:// files are fetched through their task, but the request has no"
+                    " task id"
+                )
+            file_uri = base64.urlsafe_b64encode(url.encode()).decode()
+            return str(httpx.URL(f"/tasks/{task_id}/presign/", params={"fileuri": file_uri}))
+        path, mark, query = url.partition("?")
+        url = path.replace("\\", "/") + mark + query
+        if url.startswith("//") and self._label_studio is not None:
+            return f"{self._label_studio.scheme or 'http'}:{url}"
+        return url
 
     def _follow(
         self,
-        url: httpx.URL,
+        url: str,
         deadline: float,
         headers: Mapping[str, str] | None = None,
         *,
@@ -136,38 +146,34 @@ class Fetcher:
         """Get a URL and follow redirects. Only Label Studio gets Label Studio's token."""
         first = url
         for _ in range(_MAX_REDIRECTS + 1):
-            of_label_studio = self._label_studio.local_url(url) if self._label_studio else None
-            if self._label_studio is not None and of_label_studio is not None:
-                response = self._label_studio.get(
-                    of_label_studio, deadline, headers, reads_body=reads_body
-                )
+            target = self._of_label_studio(url)
+            if target is not None and self._label_studio is not None:
+                response = self._label_studio.get(target, deadline, headers, reads_body=reads_body)
             else:
+                parsed, own = parse_url(url), self._label_studio
                 response = self._http.request(
-                    "GET", url, deadline=deadline, headers=headers, reads_body=reads_body
+                    "GET",
+                    parsed,
+                    deadline=deadline,
+                    headers=headers,
+                    is_trusted=own is not None and own.is_neighbour(parsed),
+                    reads_body=reads_body,
                 )
             if response.location is None:
                 return response
-            url = parse_url(str(response.location))
-        raise HttpClientError(f"{redacted(first)} redirects more than {_MAX_REDIRECTS} times")
+            url = str(response.location)
+        raise HttpClientError(f"{first[:200]} redirects more than {_MAX_REDIRECTS} times")
 
-    def _of_label_studio(self, what: str) -> LabelStudio:
-        if self._label_studio is None:
+    def _of_label_studio(self, url: str) -> str | None:
+        """The path and query of a file of Label Studio; None for a file of another host."""
+        if self._label_studio is not None:
+            return self._label_studio.target_of(url)
+        if url.startswith("/") and not url.startswith("//"):
             raise HttpClientError(
-                f"{what} cannot be fetched because LABEL_STUDIO_URL is not set: set it to the"
-                " address at which the backend reaches Label Studio"
+                "Label Studio's own files and storages cannot be used because LABEL_STUDIO_URL is"
+                " not set: set it to the address at which the backend reaches Label Studio"
             )
-        return self._label_studio
-
-    def _presign(self, url: str, scheme: str, task_id: int | None) -> httpx.URL:
-        """The URL at which Label Studio gives a file of a storage."""
-        label_studio = self._of_label_studio(f"files of {scheme}:// storage")
-        if task_id is None:
-            raise HttpClientError(
-                f"{scheme}:// files are fetched through their task, but the request has no task id"
-            )
-        file_uri = base64.urlsafe_b64encode(url.encode()).decode()
-        path = f"{label_studio.url}/tasks/{task_id}/presign/"
-        return httpx.URL(path, params={"fileuri": file_uri})
+        return None
 
 
 _REMEDIES: Mapping[int, str] = {
@@ -183,21 +189,11 @@ def _content(response: Response) -> bytes:
         return response.content
     sentence = f"{redacted(response.url)} answered {response.status_line}"
     remedy = _REMEDIES.get(response.status)
-    if response.url.path.rstrip("/") == _LOCAL_FILES and response.status == httpx.codes.NOT_FOUND:
+    if (
+        response.url.path.rstrip("/").endswith(LOCAL_FILES)
+        and response.status == httpx.codes.NOT_FOUND
+    ):
         remedy = "the file is not in a local storage of the project"
     if "/presign" in response.url.path and response.status == httpx.codes.NOT_FOUND:
         remedy = "no source storage of the project contains this file"
     raise HttpClientError(f"{sentence}: {remedy}" if remedy else sentence)
-
-
-def _data_uri_content(uri: str) -> bytes:
-    header, comma, payload = uri.partition(",")
-    if not comma:
-        raise HttpClientError("the data: URI has no content, because it has no comma")
-    content = unquote_to_bytes(payload)
-    if not header.lower().rstrip().endswith(";base64"):
-        return content
-    try:
-        return base64.b64decode(content, validate=True)
-    except binascii.Error as error:
-        raise HttpClientError(f"the data: URI is not valid base64 ({error})") from error

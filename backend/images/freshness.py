@@ -19,6 +19,7 @@ from backend.http.errors import HttpClientError
 from backend.images.errors import ImageError
 from backend.images.fetching import Fetcher
 from backend.images.image_ref import ImageRef
+from backend.images.urls import is_data_uri
 from backend.images.validator import Validator
 from backend.label_studio.errors import LabelStudioError
 
@@ -63,7 +64,7 @@ class ImageWatch:
 
     def note(self, ref: ImageRef, validator: Validator) -> None:
         """Note that an image was just fetched."""
-        if not _is_data_uri(ref):  # the URL is the content, and megabytes long
+        if not is_data_uri(ref.url):  # the URL is the content, and megabytes long
             self._keep(ref, validator, 0.0)
 
     def prove_access(self, ref: ImageRef) -> None:
@@ -93,7 +94,7 @@ class ImageWatch:
             validator: of the file that was encoded.
             waits: whether to wait until the host has answered.
         """
-        if _is_data_uri(ref):
+        if is_data_uri(ref.url):
             return False
         path = ref.path or self._mounted(ref)
         if path is not None:
@@ -185,7 +186,3 @@ class ImageWatch:
             self._states[ref] = _State(validator, took_s, valid_until)
             if is_proven:
                 self._proofs[ref] = True
-
-
-def _is_data_uri(ref: ImageRef) -> bool:
-    return ref.url[:5].lower() == "data:"

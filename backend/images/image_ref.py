@@ -7,15 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backend.http.client import parse_url
 from backend.http.errors import HttpClientError
 from backend.images.errors import ImageError
-
-# Query parameters with which storage services sign URLs. They change at every visit; the image does
-# not. Lower case.
-_SIGNATURE_PARAMETERS = ("awsaccesskeyid", "googleaccessid", "expires", "signature", "sig", "se")
-STORAGES = ("s3", "gs", "azure-blob")
-_SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
+from backend.images.urls import STORAGES, normal_form, trimmed
 
 
 @dataclass(frozen=True)
@@ -32,19 +26,19 @@ class ImageRef:
     task_id: int | None = None
     path: Path | None = None
 
-    @cached_property
+    @property
     def key(self) -> str:
-        """The name under which the embedding is kept: a hash of the URL without its signature.
+        """The name under which the embedding is kept: a hash of the URL's normal form.
+
+        A signed URL has another key than the same URL without a signature: everybody may fetch the
+        latter.
 
         Raises:
             ImageError: the URL is not valid.
         """
-        url = self.url
-        if url.startswith(("http://", "https://")):
-            url = _without_signature(url)
-            if self.needs_proof:  # what everybody can fetch has a key of its own
-                url = f"signed:{url}"
-        return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
+        form, is_signed = self._normal_form
+        name = f"signed:{form}" if is_signed else form
+        return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
     @property
     def needs_proof(self) -> bool:
@@ -52,23 +46,20 @@ class ImageRef:
 
         The URL of a storage says nothing about access, and the key leaves the signature of a signed
         URL out. Everybody who has any other URL can fetch the image.
+
+        Raises:
+            ImageError: the URL is not valid.
         """
-        scheme = self.url.partition(":")[0].lower()
-        if scheme in ("http", "https"):
-            return _without_signature(self.url) != str(parse_url(self.url))
-        return scheme in STORAGES
+        _, is_signed = self._normal_form
+        return is_signed or trimmed(self.url).partition(":")[0].lower() in STORAGES
+
+    @cached_property
+    def _normal_form(self) -> tuple[str, bool]:
+        try:
+            return normal_form(self.url)
+        except HttpClientError as error:
+            raise ImageError(str(error)) from error
 
     def __str__(self) -> str:
         """The name of the image in a list of failures."""
         return f"task {self.task_id}" if self.task_id is not None else self.url[:200]
-
-
-def _without_signature(url: str) -> str:
-    try:
-        parsed = parse_url(url)
-    except HttpClientError as error:
-        raise ImageError(str(error)) from error
-    for name in list(parsed.params):
-        if name.lower() in _SIGNATURE_PARAMETERS or name.lower().startswith(_SIGNATURE_PREFIXES):
-            parsed = parsed.copy_remove_param(name)
-    return str(parsed)

@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx
 
-from backend.http.client import HttpClient, Response, redacted
+from backend.http.client import HttpClient, Response, origin, redacted
 from backend.label_studio.credentials import Credential
 from backend.label_studio.discovery import Discovery
 from backend.label_studio.errors import LabelStudioError
+from backend.label_studio.file_urls import target_of
 from backend.label_studio.setup_info import SetupInfo, SetupInfoFile
 from backend.label_studio.sign_in import SignIn
 
@@ -70,32 +71,48 @@ class LabelStudio:
                 hostname,
             )
         if self._setup_info is not None:
-            believed = hostname.rstrip("/") if hostname and is_proven else None
-            self._setup_info.write(SetupInfo(believed, access_token or None))
+            address = hostname.rstrip("/") if hostname else None
+            proven, unproven = (address, None) if is_proven else (None, address)
+            self._setup_info.write(SetupInfo(proven, access_token or None, unproven))
 
     @property
     def url(self) -> str:
-        """See :attr:`Discovery.url`."""
-        return self._discovery.url
+        """See :meth:`Discovery.address`."""
+        return self._discovery.address(self._http.deadline())
 
     @property
     def working_credential(self) -> Credential | None:
         """The credential that Label Studio accepted last; None before the first request."""
         return self._sign_in.working_credential
 
-    def local_url(self, url: httpx.URL) -> httpx.URL | None:
-        """See :meth:`Discovery.local_url`."""
-        return self._discovery.local_url(url)
+    @property
+    def scheme(self) -> str | None:
+        """The scheme of the page that shows a task: http or https; None if that is unknown."""
+        roots = self._discovery.roots()
+        return httpx.URL(roots[-1]).scheme if roots else None
+
+    def target_of(self, url: str) -> str | None:
+        """See :func:`backend.label_studio.file_urls.target_of`."""
+        return target_of(url, self._discovery.roots())
+
+    def is_neighbour(self, url: httpx.URL) -> bool:
+        """Whether a URL is at the same host and port as Label Studio. The operator trusts both."""
+        return origin(url) in set(map(origin, map(httpx.URL, self._discovery.candidates())))
 
     def get(
         self,
-        url: httpx.URL,
+        target: str,
         deadline: float,
         headers: Mapping[str, str] | None = None,
         *,
         reads_body: bool = True,
     ) -> Response:
-        """See :meth:`SignIn.get`."""
+        """Get what lies at a path and query below Label Studio's address, with a token.
+
+        Raises:
+            LabelStudioError: see :meth:`SignIn.get`.
+        """
+        url = httpx.URL(self._discovery.address(deadline) + target)
         return self._sign_in.get(url, deadline, headers, reads_body=reads_body)
 
     def version(self) -> str:
@@ -215,8 +232,8 @@ class LabelStudio:
         return items
 
     def _call(self, path: str, **parameters: str | int) -> Response:
-        url = httpx.URL(self.url + path, params=parameters)
-        return self.get(url, self._http.deadline())
+        target = httpx.URL(path, params=parameters)
+        return self.get(str(target), self._http.deadline())
 
     def _checked(self, response: Response, path: str) -> Any:
         """The JSON of a successful response of Label Studio."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from backend.http.client import HttpClient, origin, parse_url
+from backend.http.client import HttpClient, parse_url
 from backend.http.errors import HttpClientError
 from backend.label_studio.errors import LabelStudioError
 from backend.label_studio.setup_info import SetupInfoFile
@@ -26,6 +26,9 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _CONTAINER_HOSTS = ("host.docker.internal", "label-studio")
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _PROBE_S = 3.0
+_NOBODY_S = 10.0  # how long "no candidate answers" is remembered
+
+Candidates = tuple[str, ...]
 
 
 class Discovery:
@@ -52,17 +55,23 @@ class Discovery:
         self._http = http
         self._setup_info = setup_info
         self._container_hosts = container_hosts
-        self._lock = threading.Lock()
-        self._found: tuple[tuple[str, ...], str] | None = None  # of these candidates, this one
+        self._probing = threading.Lock()
+        self._found: tuple[Candidates, str] | None = None
+        self._nobody: tuple[Candidates, float] | None = None  # no answer, until this time
 
-    @property
-    def url(self) -> str:
+    def address(self, deadline: float) -> str:
         """The address of Label Studio without a slash at the end.
 
+        Several candidates are probed by one thread, and the other threads wait for its result.
+
+        Args:
+            deadline: when to give up, by the monotonic clock.
+
         Raises:
-            LabelStudioError: neither LABEL_STUDIO_URL nor ``/setup`` gives an address.
+            LabelStudioError: neither LABEL_STUDIO_URL nor ``/setup`` gives an address, or no
+                candidate has answered by the deadline.
         """
-        candidates = self._candidates()
+        candidates = self.candidates()
         if not candidates:
             raise LabelStudioError(
                 "LABEL_STUDIO_URL is not set: set it to the address at which the backend reaches"
@@ -70,22 +79,23 @@ class Discovery:
             )
         if len(candidates) == 1:
             return candidates[0]
-        with self._lock:
-            if self._found is None or self._found[0] != candidates:
-                answering = next(filter(self._answers, candidates), None)
-                if answering is None:
-                    return candidates[0]
-                logger.info("Label Studio is reached at %s", answering)
-                self._found = candidates, answering
-            return self._found[1]
+        known = self._known(candidates)
+        if known is not None:
+            return known
+        if not self._probing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise LabelStudioError(f"Label Studio did not answer at any of {', '.join(candidates)}")
+        try:
+            return self._known(candidates) or self._probe(candidates, deadline)
+        finally:
+            self._probing.release()
 
-    def local_url(self, url: httpx.URL) -> httpx.URL | None:
-        """A URL of Label Studio as this process reaches it; None for the URL of another host."""
-        candidates = self._candidates()
-        if origin(url) not in {origin(httpx.URL(candidate)) for candidate in candidates}:
-            return None
-        here = httpx.URL(self.url)
-        return url.copy_with(scheme=here.scheme, host=here.host, port=here.port)
+    def roots(self) -> Candidates:
+        """Every address that URLs of Label Studio may begin with, without a slash at the end."""
+        info = self._setup_info.read() if self._setup_info else None
+        # Anybody may call /setup where no password is set. A name that came so only says which URLs
+        # are files of LABEL_STUDIO_URL. No request goes to that name.
+        public = info.unproven_hostname if info and self.set_url else None
+        return (*self.candidates(), *((public,) if public and _is_url(public) else ()))
 
     def forget(self) -> None:
         """Forget the address, because Label Studio did not answer there."""
@@ -97,16 +107,33 @@ class Discovery:
             return f" ({url.host} is this container itself)"
         return ""
 
-    def _candidates(self) -> tuple[str, ...]:
+    def _known(self, candidates: Candidates) -> str | None:
+        """What the last probe of the candidates found, as long as that holds."""
+        found, nobody = self._found, self._nobody
+        if found is not None and found[0] == candidates:
+            return found[1]
+        if nobody is not None and nobody[0] == candidates and time.monotonic() < nobody[1]:
+            return candidates[0]
+        return None
+
+    def _probe(self, candidates: Candidates, deadline: float) -> str:
+        """The first candidate that answers; the first of all if no candidate does."""
+        for candidate in candidates:
+            if time.monotonic() >= deadline:
+                break
+            if self._answers(candidate, deadline):
+                logger.info("Label Studio is reached at %s", candidate)
+                self._found = candidates, candidate
+                return candidate
+        self._nobody = candidates, time.monotonic() + _NOBODY_S
+        return candidates[0]
+
+    def candidates(self) -> Candidates:
         """The addresses of LABEL_STUDIO_URL and ``/setup``, and both as seen in a container."""
         hostname = self._setup_info.read().hostname if self._setup_info else None
         stated = [self.set_url] if self.set_url else []
-        if hostname:
-            try:
-                parse_url(hostname)
-                stated.append(hostname)
-            except HttpClientError as error:
-                logger.debug("the hostname in /setup is not a URL: %s", error)
+        if hostname and _is_url(hostname):
+            stated.append(hostname)
         found = list(stated)
         for url in map(httpx.URL, stated):
             if url.host in _LOOPBACK:
@@ -115,18 +142,28 @@ class Discovery:
                 ]
         return tuple(dict.fromkeys(found))
 
-    def _answers(self, candidate: str) -> bool:
+    def _answers(self, candidate: str, deadline: float) -> bool:
         """Whether Label Studio answers at a candidate. The request carries no token.
 
         At LABEL_STUDIO_URL any answer counts, because the operator has named that address.
         """
         url = httpx.URL(f"{candidate}/api/version/")
+        deadline = min(deadline, time.monotonic() + _PROBE_S)
         try:
             response = self._http.request(
-                "GET", url, deadline=time.monotonic() + _PROBE_S, is_trusted=True, attempts=1
+                "GET", url, deadline=deadline, is_trusted=True, attempts=1
             )
         except HttpClientError as error:
             logger.info("Label Studio is not at %s: %s", candidate, error)
             return False
         fields = response.json() if response.is_ok else None
         return candidate == self.set_url or (isinstance(fields, dict) and "release" in fields)
+
+
+def _is_url(hostname: str) -> bool:
+    try:
+        parse_url(hostname)
+    except HttpClientError as error:
+        logger.debug("the hostname in /setup is not a URL: %s", error)
+        return False
+    return True

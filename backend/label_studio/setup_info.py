@@ -18,10 +18,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SetupInfo:
-    """The address and the token that Label Studio sends. Each may be missing."""
+    """What Label Studio says about itself. Each may be missing.
+
+    Attributes:
+        hostname: the address of Label Studio, from a ``/setup`` with the password.
+        access_token: the token that Label Studio hands out.
+        unproven_hostname: the address of Label Studio, from a ``/setup`` that anybody could send.
+    """
 
     hostname: str | None = None
     access_token: str | None = None
+    unproven_hostname: str | None = None
 
 
 class SetupInfoFile:
@@ -41,12 +48,11 @@ class SetupInfoFile:
             return self._unwritten
         try:
             fields = json.loads(self._path.read_text())
-            hostname, token = fields["hostname"], fields["access_token"]
-        except (OSError, ValueError, KeyError, TypeError):
+            info = SetupInfo(**fields)
+        except (OSError, ValueError, TypeError):
             return SetupInfo()
-        if not isinstance(hostname, str | None) or not isinstance(token, str | None):
-            return SetupInfo()
-        return SetupInfo(hostname, token)
+        texts = (info.hostname, info.access_token, info.unproven_hostname)
+        return info if all(isinstance(text, str | None) for text in texts) else SetupInfo()
 
     def write(self, info: SetupInfo) -> None:
         """Keep a setup info. If the file cannot be written, only this process keeps it."""

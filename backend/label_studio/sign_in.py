@@ -127,7 +127,7 @@ class SignIn:
 
     def _exchange(self, personal_token: str, deadline: float) -> str:
         """Exchange a personal access token for an access token."""
-        url = httpx.URL(self._discovery.url + "/api/token/refresh/")
+        url = httpx.URL(self._discovery.address(deadline) + "/api/token/refresh/")
         response = self.request("POST", url, deadline, {}, {"refresh": personal_token})
         fields = response.json() if response.is_ok else None
         access_token = fields.get("access") if isinstance(fields, dict) else None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -79,6 +80,37 @@ def test_a_folder(folder: Path, start_backend, serve: Callable[[Path], str]) -> 
 
     backend = start_backend(LABEL_STUDIO_URL=url, CACHE_DIR=str(cache))
     assert_known(backend, *(f"{url}/{name}" for name in ("one.png", "two.jpg", "below/three.png")))
+
+
+ODD_NAMES = ("my photo.png", "hällo.png", "a+b.png", "(1).png", "a#b.png", "100%.png", "%41.png")
+
+
+def test_a_folder_of_odd_names(tmp_path: Path, start_backend, serve: Callable[[Path], str]) -> None:
+    """A task has the URL as Label Studio writes it, or as a person does."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    picture = Image.effect_noise((320, 240), 50)
+    for index, name in enumerate((*ODD_NAMES, "picture.avif", "picture.ICO", "picture.jfif")):
+        picture.putpixel((0, 0), index)
+        format = "JPEG" if name.endswith("jfif") else None
+        picture.convert("RGB").save(folder / name, format)
+    cache, url = str(tmp_path / "cache"), serve(tmp_path)
+    for prefix in ("/data/local-files/?d=odd/", f"{url}/odd/"):
+        command = ("backend", "precompute", "--folder", str(folder), "--url-prefix", prefix)
+        done = run(*command, CACHE_DIR=cache)
+        assert done.returncode == 0, done.stderr
+
+    backend = start_backend(
+        LABEL_STUDIO_URL="http://127.0.0.1:9",
+        LOCAL_FILES_DOCUMENT_ROOT=str(tmp_path),
+        CACHE_DIR=cache,
+    )
+    quoted = [quote(name) for name in (*ODD_NAMES, "picture.avif", "picture.jfif")]
+    assert_known(backend, *(f"/data/local-files/?d=odd%2F{name}" for name in quoted))
+    assert_known(backend, *(f"{url}/odd/{name}" for name in quoted))
+    written = [name for name in ODD_NAMES if name not in ("a#b.png", "%41.png")]
+    assert_known(backend, *(f"{url}/odd/{name}" for name in written))
+    assert_known(backend, *(f"{url}/odd/{quote(name).lower()}" for name in ("hällo.png",)))
 
 
 def test_tasks_on_workers_of_several_hosts(
