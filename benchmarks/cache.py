@@ -229,13 +229,13 @@ def encodes(backend: Backend) -> float:
 
 
 class _OnePicture(ImageLoader):
-    """Has the same picture for every URL, already decoded."""
+    """Has the same picture for every URL, as a file in memory."""
 
     def __init__(self) -> None:
-        self._picture = picture(0)
+        self._content = jpeg(picture(0))
 
     def load(self, ref: ImageRef) -> LoadedImage:
-        return LoadedImage(self._picture, Validator())
+        return LoadedImage(self._content, Validator())
 
 
 if __name__ == "__main__":

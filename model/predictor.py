@@ -38,11 +38,14 @@ class Predictor:
         tokens = self.engine.image_size // transforms.TOKEN_STRIDE
         return 1, self.engine.embedding_width, tokens, tokens
 
-    def embed(self, image: npt.NDArray[np.uint8]) -> ImageEmbedding:
+    def embed(
+        self, image: npt.NDArray[np.uint8], original_size: tuple[int, int] | None = None
+    ) -> ImageEmbedding:
         """Run the image encoder.
 
         Args:
             image: H x W x 3 uint8 RGB, of any size from 1 x 1 on.
+            original_size: (H, W) of the original image, where ``image`` is a smaller copy of it.
 
         Returns:
             The embedding, with features of the engine's type, float32.
@@ -53,7 +56,8 @@ class Predictor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image must be H x W x 3 uint8, not {image.shape} {image.dtype}")
         resized = transforms.resize_image(image, self.engine.image_size)
-        return ImageEmbedding(self.engine.encode(resized), (image.shape[0], image.shape[1]))
+        size = original_size or (image.shape[0], image.shape[1])
+        return ImageEmbedding(self.engine.encode(resized), size)
 
     def predict(self, embedding: ImageEmbedding, prompt: Prompt) -> MaskPrediction:
         """Predict the mask of one object.

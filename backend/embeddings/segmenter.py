@@ -100,7 +100,7 @@ class Segmenter:
         find_or_encode = partial(
             self._store.get_or_compute,
             self._key(ref.key),
-            partial(self._encode_image, ref),
+            partial(self._encode_image, ref, reported_size),
             task_id=ref.task_id,
             expected_size=reported_size,
             priority=priority,
@@ -178,14 +178,18 @@ class Segmenter:
             logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
             return None
 
-    def _encode_image(self, ref: ImageRef, demand: Demand) -> ImageEmbedding:
+    def _encode_image(
+        self, ref: ImageRef, reported_size: tuple[int, int] | None, demand: Demand
+    ) -> ImageEmbedding:
         begun = time.perf_counter()
         loaded = self._images.load(ref)
         self._watch.note(ref, loaded.validator)
+        # Scaled before the wait for the encoder: many waiting images must not fill the memory.
+        scaled = loaded.scaled(self._predictor.engine.image_size, reported_size)
         load_s = time.perf_counter() - begun
         if demand.priority is Priority.CLICK:  # the object may be small, which needs a crop
-            self._recent_images.keep(f"{ref.key} {loaded.validator}", loaded.pixels)
-        embedding = self._encode(loaded.pixels, demand, load_s)
+            self._recent_images.keep(f"{ref.key} {loaded.validator}", loaded)
+        embedding = self._encode(scaled.image, scaled.original_size, demand, load_s)
         metrics.ENCODES.inc()
         return replace(embedding, image_version=str(loaded.validator))
 
@@ -194,29 +198,35 @@ class Segmenter:
     ) -> ImageEmbedding:
         begun = time.perf_counter()
         name = f"{ref.key} {whole.image_version}"
-        image = self._recent_images.get(name)
-        if image is None:
+        loaded = self._recent_images.get(name)
+        if loaded is None:
             loaded = self._images.load(ref)
             if loaded.validator.is_same_file(Validator.parse(whole.image_version)) is False:
                 raise ImageError("the image was replaced after it was encoded")
-            image = loaded.pixels
-            self._recent_images.keep(name, image)
+            self._recent_images.keep(name, loaded)
+        image = loaded.whole(whole.original_size)
+        if image.shape[:2] != whole.original_size:
+            raise ImageError("the image was replaced after it was encoded")
+        pixels = crop.cut(image)
+        del image  # before the wait for the encoder
         load_s = time.perf_counter() - begun
-        embedding = self._encode(crop.cut(image), demand, load_s)
+        embedding = self._encode(pixels, crop.size, demand, load_s)
         metrics.CROP_ENCODES.inc()
         return embedding
 
-    def _encode(self, image: Pixels, demand: Demand, load_s: float) -> ImageEmbedding:
+    def _encode(
+        self, image: Pixels, original_size: tuple[int, int], demand: Demand, load_s: float
+    ) -> ImageEmbedding:
         begun = time.perf_counter()
         with self._encoder_lock.hold(demand):
             wait_s = time.perf_counter() - begun
-            embedding = self._predictor.embed(image)
+            embedding = self._predictor.embed(image, original_size)
         encode_s = time.perf_counter() - begun - wait_s
         metrics.ENCODE_SECONDS.observe(encode_s)
         logger.info(
             "encoded an image of %d x %d: load %.0f ms, wait %.0f ms, encode %.0f ms",
-            image.shape[1],
-            image.shape[0],
+            original_size[1],
+            original_size[0],
             load_s * 1000,
             wait_s * 1000,
             encode_s * 1000,

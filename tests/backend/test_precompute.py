@@ -183,7 +183,7 @@ def test_tasks_on_workers_of_several_hosts(
         pytest.param(
             ["--folder", ".", "--url-prefix", "/"],
             {"CACHE_DISK_GB": "0"},
-            "nothing would be kept",
+            "the embeddings would be lost",
             id="nowhere-to-keep",
         ),
     ],

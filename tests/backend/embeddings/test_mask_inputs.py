@@ -2,9 +2,11 @@
 
 import gc
 import weakref
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from backend.embeddings.mask_inputs import MaskInputCache
 from backend.embeddings.segmenter import Segmenter
@@ -106,11 +108,14 @@ class Disc(ImageLoader):
 
     def __init__(self, radius: int) -> None:
         rows, columns = np.ogrid[:600, :900]
-        self.picture = np.full((600, 900, 3), 120, np.uint8)
-        self.picture[(columns - 200) ** 2 + (rows - 150) ** 2 <= radius**2] = (210, 50, 40)
+        picture = np.full((600, 900, 3), 120, np.uint8)
+        picture[(columns - 200) ** 2 + (rows - 150) ** 2 <= radius**2] = (210, 50, 40)
+        content = BytesIO()
+        Image.fromarray(picture).save(content, "PNG", compress_level=1)
+        self.content = content.getvalue()
 
     def load(self, ref: ImageRef) -> LoadedImage:
-        return LoadedImage(self.picture, Validator())
+        return LoadedImage(self.content, Validator())
 
 
 @pytest.mark.parametrize(

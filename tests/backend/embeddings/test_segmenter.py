@@ -2,9 +2,11 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from backend.embeddings.priority import Demand, Priority, PriorityLock
 from backend.embeddings.segmenter import Segmenter
@@ -27,6 +29,12 @@ def predictor() -> Predictor:
     return load_predictor(BUILTIN_PATH)
 
 
+def png(image: np.ndarray) -> bytes:
+    content = BytesIO()
+    Image.fromarray(image).save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
 class Images(ImageLoader):
     """Loads a small red disc on grey. The size can change. Counts the loads."""
 
@@ -39,7 +47,7 @@ class Images(ImageLoader):
         image = np.full((*self.size, 3), 120, dtype=np.uint8)
         rows, columns = np.ogrid[: self.size[0], : self.size[1]]
         image[(columns - 200) ** 2 + (rows - 150) ** 2 <= 12**2] = (210, 50, 40)
-        return LoadedImage(image, Validator())
+        return LoadedImage(png(image), Validator())
 
 
 @pytest.fixture

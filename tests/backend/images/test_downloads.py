@@ -113,7 +113,7 @@ def test_each_ends_in_a_named_error(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     http = HttpClient(AllowedHosts.parse("127.0.0.1"), LIMITS)
     with pytest.raises(ImageError, match=sentence):
-        ImageLoader(Fetcher(None, http)).load(ImageRef(faulty(*arguments).url))
+        ImageLoader(Fetcher(None, http)).load(ImageRef(faulty(*arguments).url)).scaled(64, None)
     assert list(tmp_path.iterdir()) == []
 
 
