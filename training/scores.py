@@ -18,7 +18,7 @@ class Score:
 
     Attributes:
         name: the names of the picture and of the object.
-        kind: what the object is; empty where nobody said so.
+        kind: what the object is; empty where the dataset does not say.
         ious: after each of the first five clicks.
         box: IoU from the bounding box.
         box_and_click: IoU after the box and one click.

@@ -1,4 +1,4 @@
-"""Drawn scenes: the same from the same seed, every mask where the picture shows the object."""
+"""Synthetic scenes: the same from the same seed, every mask where the picture shows the object."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_every_part_belongs_to_one_object(scenes: list[Scene]) -> None:
             assert np.count_nonzero(part) < np.count_nonzero(scene.object_map == owner)
 
 
-def test_the_background_is_nobodys(scenes: list[Scene]) -> None:
+def test_the_background_belongs_to_no_object(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.owners[0] == 0
         assert ((scene.part_map == 0) == (scene.object_map == 0)).all()
