@@ -18,6 +18,10 @@ RUN python -m venv --without-pip /venv
 COPY requirements-cpu.txt ./
 RUN python -m pip --python /venv install -r requirements-cpu.txt
 RUN python -m pip --python /venv install --no-deps label-studio-ml==1.0.9
+# OpenVINO's libraries for GPUs and NPUs and for files of other programs: 80 MB that nothing loads.
+RUN cd /venv/lib/python*/site-packages/openvino/libs \
+    && rm -f *_gpu_plugin.so *_npu_plugin.so cache.json \
+    && find . -name "*_frontend.so*" ! -name "*_ir_frontend.so*" -delete
 
 FROM cpu-packages AS gpu-packages
 COPY requirements.txt ./

@@ -18,7 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _DOCKERFILE = ROOT / "Dockerfile"
-_INSTALLATION = re.compile(r"python -m (venv|pip) ")
 
 
 def stages(dockerfile: str) -> dict[str, tuple[str, list[str]]]:
@@ -49,13 +48,13 @@ def lay_out(folder: Path, target: str = "cpu") -> None:
     """Make ``folder/venv`` and ``folder/app``.
 
     Raises:
-        subprocess.CalledProcessError: something cannot be installed.
+        subprocess.CalledProcessError: a command of the Dockerfile failed.
     """
     for line in instructions(f"{target}-packages"):
-        command = line.removeprefix("RUN ")
-        if _INSTALLATION.match(command):
-            words = shlex.split(command.replace("/venv", shlex.quote(str(folder / "venv"))))
-            subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, stdout=sys.stderr)
+        if line.startswith("RUN "):
+            command = line.removeprefix("RUN ").replace("/venv", shlex.quote(str(folder / "venv")))
+            command = command.replace("python -m", f"{shlex.quote(sys.executable)} -m")
+            subprocess.run(command, shell=True, cwd=ROOT, check=True, stdout=sys.stderr)
     for line in instructions(target):
         words = line.split()
         if words[0] == "COPY" and not words[1].startswith("--"):
