@@ -5,6 +5,8 @@ Where the mask and a click disagree, the click is right: the annotator sees the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +91,14 @@ def main_parts(mask: Mask, prompt: Prompt) -> Mask:
     Returns:
         H x W, a new array. It is empty only if ``mask`` is empty.
     """
-    areas, part_of = _components(mask.view(np.uint8), connectivity=8)
+    parts = _components(mask.view(np.uint8), connectivity=8)
+    areas = parts.areas
     positive, _ = _clicked_pixels(prompt, (mask.shape[0], mask.shape[1]))
     least = _MAIN_FRACTION * max(areas[1:], default=0)
-    clicked = _under(part_of, positive)
-    main = [part for part in range(1, len(areas)) if areas[part] >= least or part in clicked]
-    return _pixels_of(part_of, main, len(areas))
+    clicked = parts.under(positive)
+    return parts.pixels_of(
+        [part for part in range(1, len(areas)) if areas[part] >= least or part in clicked]
+    )
 
 
 def _decide_on_parts(
@@ -106,10 +110,11 @@ def _decide_on_parts(
     keep_largest: bool,
 ) -> float:
     """Remove parts from ``inner``, in place. Returns the area below which a hole is small."""
-    areas, part_of = _components(inner, connectivity=8)
+    parts = _components(inner, connectivity=8)
+    areas = parts.areas
     largest = max(areas[1:], default=0)
     small = min(area_thresh, _SMALL_FRACTION * largest)
-    wanted, unwanted = _under(part_of, positive), _under(part_of, negative)
+    wanted, unwanted = parts.under(positive), parts.under(negative)
     if keep_largest:
         wanted.add(areas.index(largest, 1))
     gone = [
@@ -118,24 +123,52 @@ def _decide_on_parts(
         if part not in wanted and (part in unwanted or areas[part] < small)
     ]
     if gone:
-        inner[_pixels_of(part_of, gone, len(areas))] = 0
+        inner[parts.pixels_of(gone)] = 0
     return small
 
 
 def _decide_on_holes(
     inner: npt.NDArray[np.uint8], positive: list[Pixel], negative: list[Pixel], small: float
 ) -> None:
-    """Fill holes of ``inner``, in place."""
-    areas, hole_of = _components(1 - inner, connectivity=4)
-    outside = hole_of[0, 0]
-    wanted, unwanted = _under(hole_of, positive), _under(hole_of, negative)
+    """Fill holes of ``inner``, in place.
+
+    Only the box around all holes is looked at: it is often small, or there is no hole. In this box
+    the background outside the object touches an edge, and no hole does.
+    """
+    box = _box_of_holes(inner)
+    if box is None:
+        return
+    x, y, width, height = box
+    part = inner[y : y + height, x : x + width]
+    holes = _components(1 - part, connectivity=4)
+    outside = holes.on_edges()
+    wanted, unwanted = (
+        holes.under(
+            [(v - y, u - x) for v, u in clicks if y <= v < y + height and x <= u < x + width]
+        )
+        for clicks in (positive, negative)
+    )
     filled = [
         hole
-        for hole in range(1, len(areas))
-        if hole != outside and hole not in unwanted and (hole in wanted or areas[hole] < small)
+        for hole in range(1, len(holes.areas))
+        if hole not in outside
+        and hole not in unwanted
+        and (hole in wanted or holes.areas[hole] < small)
     ]
     if filled:
-        inner[_pixels_of(hole_of, filled, len(areas))] = 1
+        part[holes.pixels_of(filled)] = 1
+
+
+def _box_of_holes(inner: npt.NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """(x, y, width, height) of the box around all holes and the pixels around them, or None."""
+    contours, hierarchy = cv2.findContours(inner, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return None
+    rims = [contours[index] for index in np.flatnonzero(hierarchy[0, :, 3] >= 0)]
+    if not rims:
+        return None
+    x, y, width, height = cv2.boundingRect(np.concatenate(rims))
+    return x, y, width, height
 
 
 def _draw_disc(mask: Mask, centre: Pixel, radius: float, value: bool) -> None:
@@ -168,22 +201,49 @@ def _shifted(pixels: list[Pixel], y0: int, x0: int, inner: npt.NDArray[np.uint8]
     return [(y, x) for y, x in moved if 0 <= y < height and 0 <= x < width]
 
 
-def _components(
-    image: npt.NDArray[np.uint8], *, connectivity: int
-) -> tuple[list[int], npt.NDArray[np.int32]]:
-    """The area of each component, and the component of each pixel. Component 0 is background."""
+@dataclass(frozen=True)
+class _Components:
+    """The connected components of a picture. Component 0 is where the picture is 0.
+
+    A picture has far fewer runs (equal pixels side by side in a row) than pixels, so areas are
+    summed and pixels are chosen by runs.
+
+    Attributes:
+        of_pixel: H x W, the component of each pixel.
+        of_run: the component of each run, row by row.
+        lengths: of the runs, pixels.
+        areas: of the components, pixels.
+    """
+
+    of_pixel: npt.NDArray[np.int32]
+    of_run: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int64]
+    areas: list[int]
+
+    def under(self, pixels: list[Pixel]) -> set[int]:
+        """The components that hold one of these pixels (y, x)."""
+        return {int(self.of_pixel[pixel]) for pixel in pixels}
+
+    def on_edges(self) -> set[int]:
+        """The components that touch an edge of the picture."""
+        edges = (self.of_pixel[[0, -1]], self.of_pixel[:, [0, -1]])
+        return {component for edge in edges for component in np.unique(edge).tolist()}
+
+    def pixels_of(self, chosen: list[int]) -> Mask:
+        """A mask of the pixels of the chosen components."""
+        is_chosen = np.zeros(len(self.areas), dtype=bool)
+        is_chosen[chosen] = True
+        return np.repeat(is_chosen[self.of_run], self.lengths).reshape(self.of_pixel.shape)
+
+
+def _components(image: npt.NDArray[np.uint8], *, connectivity: int) -> _Components:
     # OpenCV's own statistics are slower: they include boxes and centroids.
-    _, labels = cv2.connectedComponents(image, connectivity=connectivity)
-    component_of: npt.NDArray[np.int32] = labels.astype(np.int32, copy=False)
-    return np.bincount(component_of.reshape(-1)).tolist(), component_of
-
-
-def _under(component_of: npt.NDArray[np.int32], pixels: list[Pixel]) -> set[int]:
-    return {int(component_of[pixel]) for pixel in pixels}
-
-
-def _pixels_of(component_of: npt.NDArray[np.int32], chosen: list[int], count: int) -> Mask:
-    """A mask of the pixels of the chosen components. There are ``count`` components."""
-    is_chosen = np.zeros(count, dtype=bool)
-    is_chosen[chosen] = True
-    return is_chosen[component_of]
+    count, labels = cv2.connectedComponents(image, connectivity=connectivity)
+    of_pixel: npt.NDArray[np.int32] = labels.astype(np.int32, copy=False)
+    begins = np.ones(image.shape, dtype=bool)
+    np.not_equal(image[:, 1:], image[:, :-1], out=begins[:, 1:])
+    first = np.flatnonzero(begins)
+    of_run = of_pixel.reshape(-1)[first]
+    lengths = np.diff(first, append=image.size)
+    areas = np.bincount(of_run, weights=lengths, minlength=count).astype(int).tolist()
+    return _Components(of_pixel, of_run, lengths, areas)

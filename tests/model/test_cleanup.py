@@ -148,3 +148,37 @@ def test_without_further_clicks_only_specks_and_pinholes_change(seed: int) -> No
         _, count = ndimage.label(changed, structure)
         sizes = ndimage.sum_labels(changed, ndimage.label(changed, structure)[0], range(count + 1))
         assert sizes.max() < AREA_THRESH
+
+
+def by_the_rules(mask: np.ndarray, prompt: Prompt, area_thresh: float) -> np.ndarray:
+    """``remove_small_regions`` as its docstring says it: one part and one hole after the other."""
+    cleaned = mask.copy()
+    clicks = [(int(y), int(x)) for x, y in prompt.point_coords]
+    signs = dict(zip(clicks, prompt.point_labels, strict=True))
+    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    areas = [np.count_nonzero(parts == part) for part in range(1, count + 1)]
+    small = min(area_thresh, 0.02 * max(areas, default=0))
+    for part, area in enumerate(areas, start=1):
+        found = {sign for pixel, sign in signs.items() if parts[pixel] == part}
+        if 1 not in found and (found or area < small):
+            cleaned[parts == part] = False
+    holes, count = ndimage.label(np.pad(~cleaned, 1, constant_values=True))
+    holes = np.where(holes == holes[0, 0], 0, holes)[1:-1, 1:-1]
+    for hole in range(1, count + 1):
+        found = {sign for pixel, sign in signs.items() if holes[pixel] == hole}
+        if 0 not in found and (found or np.count_nonzero(holes == hole) < small):
+            cleaned[holes == hole] = True
+    return cleaned
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000))
+def test_every_pixel_is_as_the_rules_say(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 90, 2)
+    mask = blobs(seed, int(height), int(width)) & (rng.random() < 0.95)
+    count = rng.integers(1, 5)
+    points = np.stack([rng.integers(0, width, count), rng.integers(0, height, count)], axis=1)
+    prompt = Prompt.from_points(points.astype(float).tolist(), rng.integers(0, 2, count).tolist())
+    cleaned = remove_small_regions(mask, prompt, AREA_THRESH)
+    np.testing.assert_array_equal(cleaned, by_the_rules(mask, prompt, AREA_THRESH))
