@@ -136,14 +136,20 @@ def _images(
             raise ValueError("--tasks needs --config")
         tasks = _read_tasks(options.tasks)
         config = LabelingConfig.parse(options.config.read_text())
-        return images_of_tasks(tasks, config, failures), len(tasks) * len(config.image_variables)
+        return images_of_tasks(tasks, config, failures), _image_count(len(tasks), config)
     if settings.label_studio_url is None:
         raise ValueError("--project needs LABEL_STUDIO_URL")
     label_studio = connect_label_studio(settings)
     project = label_studio.project(options.project)
     config = LabelingConfig.parse(project["label_config"])
     images = images_of_tasks(label_studio.all_tasks(options.project), config, failures)
-    return images, project["task_number"] * len(config.image_variables)
+    return images, _image_count(project["task_number"], config)
+
+
+def _image_count(task_count: int, config: LabelingConfig) -> int | None:
+    """How many images the tasks show; None where that depends on each task."""
+    of_each = config.images_per_task
+    return None if of_each is None else task_count * of_each
 
 
 def _read_tasks(path: Path) -> list[dict[str, Any]]:

@@ -52,6 +52,11 @@ def read(xml: str) -> etree._Element:
         ) from error
 
 
+def has_repeater(tree: etree._Element) -> bool:
+    """Whether a task decides how many tags there are."""
+    return next(tree.iter("Repeater"), None) is not None
+
+
 def repeated(tree: etree._Element, data: Any) -> etree._Element:
     """The tags that the editor makes of a task: those of a Repeater, for each item of its list.
 
@@ -62,7 +67,7 @@ def repeated(tree: etree._Element, data: Any) -> etree._Element:
     Raises:
         UnanswerableRequestError: the lists are too long.
     """
-    if next(tree.iter("Repeater"), None) is None:
+    if not has_repeater(tree):
         return tree
     root = etree.Element("View")
     root.append(copy.deepcopy(tree))

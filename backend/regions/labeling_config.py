@@ -46,6 +46,14 @@ class LabelingConfig:
         controls = read_controls(tree, data)
         return cls(controls, read_images(tree, controls), tree)
 
+    @property
+    def images_per_task(self) -> int | None:
+        """How many images each task shows; None where a task has lists of images."""
+        has_lists = any(source.is_list for source in self.image_variables.values())
+        if has_lists or config_tree.has_repeater(self.tree):
+            return None
+        return len(self.image_variables)
+
     def for_task(self, task: Mapping[str, Any]) -> LabelingConfig:
         """The config as the editor shows it for a task: Repeaters repeated, labels looked up.
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,16 +184,6 @@ class TestOddJSON:
         response = backend.client.post("/predict", content=content)
         assert response.status_code == 400
         assert response.json()["error"].startswith(sentence)
-
-    def test_a_body_that_breaks_off(self, backend) -> None:
-        address = backend.client.base_url
-        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
-        with socket.create_connection((address.host, address.port), 60) as connection:
-            connection.sendall(head + b"{")
-            connection.shutdown(socket.SHUT_WR)
-            answer = connection.makefile("rb").read()
-        assert b" 400 " in answer.splitlines()[0]
-        assert b"the body is not JSON: " in answer
 
     def test_half_a_character_in_the_config(self, backend, body: dict[str, Any]) -> None:
         body["label_config"] = "<View>\ud83d</View>"

@@ -169,7 +169,10 @@ def test_tasks_on_workers_of_several_hosts(
         pytest.param(["--tasks", "gone.json"], {}, "--tasks needs --config", id="no-config"),
         pytest.param(["--folder", "/gone"], {}, "--folder needs --url-prefix", id="no-prefix"),
         pytest.param(
-            ["--folder", "gone", "--url-prefix", "/"], {}, "no folder gone", id="no-folder"
+            ["--folder", "gone", "--url-prefix", "/"],
+            {},
+            "the folder gone does not exist",
+            id="no-folder",
         ),
         pytest.param(
             ["--project", "1"],

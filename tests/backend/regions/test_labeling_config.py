@@ -134,6 +134,12 @@ class TestRepeaters:
         tags = LabelingConfig.parse(PAGES)
         assert list(tags.image_refs({"data": {"document": document}})) == []
 
+    def test_how_many_images_a_task_has_is_known_beforehand_or_not(self) -> None:
+        assert config(KEYPOINTS).images_per_task == 1
+        assert LabelingConfig.parse(PAGES).images_per_task is None
+        pages = config(KEYPOINTS, image='<Image name="image" valueList="$pages"/>')
+        assert pages.images_per_task is None
+
     def test_the_copies_are_bounded(self) -> None:
         task = {"data": {"document": [{"page": "/a.png"}] * 10_001}}
         with pytest.raises(UnanswerableRequestError, match="more than 10000 copies"):
