@@ -63,7 +63,6 @@ def test_recorded_clicks_get_masks(backend, recorded: Recorded, name: str) -> No
 @pytest.mark.parametrize(
     ("name", "status", "body"),
     [
-        ("setup", 200, {"model_version": "mobile-sam-builtin"}),
         ("versions", 200, {"versions": ["mobile-sam-builtin"]}),
         ("predict_three_tasks", 200, {"results": [[], [], []]}),
         ("predict_task_opened", 200, {"results": [[]]}),
@@ -78,6 +77,25 @@ def test_other_recorded_requests(
     response = send(backend, recorded(name))
     assert response.status_code == status
     assert response.json() == body
+
+
+def test_setup_tells_where_label_studio_is(
+    start_backend, image_host: str, recorded: Recorded
+) -> None:
+    """Uploaded files are fetched from the Label Studio that /setup names, by every worker."""
+    backend = start_backend(
+        WORKERS="2", CACHE_DISK_GB="0", BASIC_AUTH_USER="sam", BASIC_AUTH_PASS="secret"
+    )
+    backend.client.auth = httpx.BasicAuth("sam", "secret")
+    assert send(backend, recorded("click_positive")).json()["results"][0]["result"] == []
+
+    setup = recorded("setup")
+    setup["json"]["hostname"] = image_host
+    response = send(backend, setup)
+    assert response.status_code == 200
+    assert response.json() == {"model_version": "mobile-sam-builtin"}
+    for _ in range(8):
+        check_regions(send(backend, recorded("click_positive")), *CLICKS["click_positive"])
 
 
 def test_health_names_weights_and_engine(backend, recorded: Recorded) -> None:
