@@ -6,10 +6,10 @@ LABEL_STUDIO := .venv-label-studio/bin/label-studio
 SERVING := $(BIN)/.$(if $(GPU),gpu,cpu)-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz bench lint format
+.PHONY: help run demo test test-fast fuzz bench lint format
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(SERVING) ## serve the backend on :9090; with GPU=1 on a GPU
 	$(BIN)/gunicorn _wsgi:app
@@ -19,6 +19,9 @@ demo: $(BIN)/.demo-installed $(LABEL_STUDIO) ## Label Studio, a project and the 
 
 test: $(BIN)/.dev-installed $(if $(shell command -v chromium),$(LABEL_STUDIO)) ## all tests
 	$(BIN)/python -m pytest
+
+test-fast: $(BIN)/.dev-installed ## the tests that need no server and no browser, in a minute
+	$(BIN)/python -m pytest -m "not slow"
 
 fuzz: $(BIN)/.dev-installed ## odd requests for as long as you like: 50 times those of the tests
 	$(BIN)/python -m pytest tests/backend/test_any_json.py --fuzz-factor 50

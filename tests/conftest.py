@@ -1,18 +1,25 @@
-"""Fixtures that several rooms' tests share, and a home folder for all of them."""
+"""Fixtures of all tests, their home folder, and which tests are slow."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-# What earlier runs left in the user's home is not for tests, nor theirs for the user: the folders
-# that settings default to begin there. Before any import that asks where it is.
+# The default folders of the settings are below the home folder. The user's own home folder is not
+# for tests. The variable is set before any import that reads it.
 _home = tempfile.TemporaryDirectory(prefix="home-")
 os.environ["HOME"] = _home.name  # noqa: TID251
 
 DATA = Path(__file__).parent / "data"
+# A test with one of these fixtures, or in tests/e2e, starts servers or a browser, or needs torch.
+SLOW_FIXTURES = {"backend", "start_backend", "redis_server", "machine", "seeded_checkpoint"}
+
+_fast_test: str | None = None  # the name of the test that runs, when it is not marked slow
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +29,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         help="send so many times more odd requests, other ones at each run",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SLOW_FIXTURES or Path(__file__).parent / "e2e" in item.path.parents:
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _fast_test
+    _fast_test = None if item.get_closest_marker("slow") else item.nodeid
+    result = yield
+    _fast_test = None
+    return result
+
+
+def _allow_processes_in_slow_tests_only(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and _fast_test and sys.executable in map(str, arguments[1]):
+        raise AssertionError(f"{_fast_test} starts a process: mark the test slow")
+
+
+sys.addaudithook(_allow_processes_in_slow_tests_only)
 
 
 @pytest.fixture(scope="session")

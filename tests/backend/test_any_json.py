@@ -21,6 +21,8 @@ from backend.server import create_app
 from backend.settings import Settings
 from model.weights import BUILTIN_PATH
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = Path(__file__).parents[1] / "data" / "requests"
 ROUTES = ["/", "/health", "/ready", "/setup", "/versions", "/predict", "/webhook", "/nothing"]
 METHODS = ["POST", "POST", "POST", "GET", "PUT", "DELETE", "PATCH"]

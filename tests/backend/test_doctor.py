@@ -14,6 +14,8 @@ import pytest
 
 from model.weights import BUILTIN_PATH
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()
 TOKEN = "0123456789abcdef0123456789abcdef01234567"

@@ -11,6 +11,8 @@ import pytest
 
 from model.weights import BUILTIN_PATH
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 SERVE = """

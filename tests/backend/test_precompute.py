@@ -15,6 +15,8 @@ from PIL import Image
 from demo.smart_regions import keypoint, predict_request
 from model.weights import BUILTIN_PATH
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONFIG = (
     '<View><Image name="image" value="$image"/>'

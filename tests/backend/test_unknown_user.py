@@ -24,9 +24,12 @@ AS_NOBODY = [
     *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
 ]
 
-pytestmark = pytest.mark.skipif(
-    os.getuid() != 0 or shutil.which("setpriv") is None, reason="root and setpriv are needed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.getuid() != 0 or shutil.which("setpriv") is None, reason="root and setpriv are needed"
+    ),
+]
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from PIL import Image
 
 from model.weights import BUILTIN_PATH
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

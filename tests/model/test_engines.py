@@ -54,6 +54,7 @@ def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[
 NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['timm'] = None\n"
 
 
+@pytest.mark.slow
 class TestWithoutTorch:
     """As after ``pip install -r requirements-cpu.txt``."""
 
@@ -160,6 +161,7 @@ def test_what_is_no_choice_is_refused(checkpoint: Path, choice: dict, sentence: 
         load_predictor(checkpoint, **choice)
 
 
+@pytest.mark.slow
 def test_what_auto_chooses_gives_the_masks_of_torch_in_fp32() -> None:
     served = load_predictor(BUILTIN_PATH)
     assert "self-check" not in served.engine.description

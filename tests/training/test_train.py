@@ -15,6 +15,8 @@ from model.network.checkpoint import load_network
 from training.record import read_record
 from training.train import Plan
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 # What `python -m training.train` does, for a network that trains in seconds.

@@ -6,8 +6,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from backend.embeddings import file_lock
 from backend.embeddings.disk_tier import DiskTier
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 

@@ -781,6 +781,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.slow
 def test_forty_large_images_at_once_take_little_memory() -> None:
     """Without a budget 32 threads take 1.7 GB."""
     run = subprocess.run(
