@@ -26,6 +26,7 @@ from backend.http.errors import HttpClientError, RefusedHostError
 from backend.http.sockets import CheckedNetwork, Resolve, look_up
 
 _TEMPORARY = (429, 502, 503, 504)
+_WITHOUT_A_BODY = (204, 205)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_KEEPALIVE = 20
 _KEEPALIVE_S = 5.0
@@ -66,7 +67,7 @@ class Response:
         url: the URL that answered.
         status: the HTTP status.
         headers: the headers.
-        content: the body of a 200. The body of any other status is not read.
+        content: the body of a success. The body of any other answer is not read.
         location: the target of a redirect, or None.
         retry_after_s: how long the host asks the client to wait, seconds, or None.
     """
@@ -80,8 +81,12 @@ class Response:
 
     @property
     def is_ok(self) -> bool:
-        """Whether ``content`` is the body of the resource."""
-        return self.status == httpx.codes.OK
+        """Whether the answer is a success with a body.
+
+        A browser shows the image of every such answer: of 203 from a proxy, of 206 with a range
+        that nobody has asked for. Chromium was asked.
+        """
+        return httpx.codes.is_success(self.status) and self.status not in _WITHOUT_A_BODY
 
     @property
     def status_line(self) -> str:
@@ -154,7 +159,7 @@ class HttpClient:
             json: the body, as a value that JSON can express; None for no body.
             is_trusted: whether the host may have any address, because the operator has named it.
             attempts: how often to try; None for ``limits.attempts``.
-            reads_body: whether the body of a 200 is read. Without it the connection is closed
+            reads_body: whether the body of a success is read. Without it the connection is closed
                 after the headers.
 
         Raises:

@@ -180,6 +180,8 @@ _REMEDIES: Mapping[int, str] = {
     401: "its host asks for a login: use a URL that needs no login",
     403: "its host forbids the access: has a signed URL expired, or is the storage private?",
     404: "there is no such file, or this user may not see it",
+    204: "there is no file",
+    205: "there is no file",
     410: "the file is gone",
 }
 
