@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +14,12 @@ import numpy.typing as npt
 
 from backend import metrics
 from backend.embeddings.mask_inputs import MaskInputCache
-from backend.embeddings.priority import Demand, Priority, PriorityLock
+from backend.embeddings.priority import (
+    Demand,
+    Priority,
+    PriorityLock,
+    yield_to_other_threads,
+)
 from backend.embeddings.recent_images import RecentImages
 from backend.embeddings.store import EmbeddingStore
 from backend.images.errors import ImageError
@@ -56,6 +62,7 @@ class Segmenter:
         self._mask_inputs = MaskInputCache()
         # An encode uses every core. Two encodes at once would make both annotators wait longer.
         self._encoder_lock = PriorityLock()
+        self._encoder_thread = ThreadPoolExecutor(1, "encoder", initializer=yield_to_other_threads)
 
     @property
     def model_version(self) -> str:
@@ -220,7 +227,8 @@ class Segmenter:
         begun = time.perf_counter()
         with self._encoder_lock.hold(demand):
             wait_s = time.perf_counter() - begun
-            embedding = self._predictor.embed(image, original_size)
+            work = self._encoder_thread.submit(self._predictor.embed, image, original_size)
+            embedding = work.result()
         encode_s = time.perf_counter() - begun - wait_s
         metrics.ENCODE_SECONDS.observe(encode_s)
         logger.info(

@@ -1,5 +1,8 @@
 """A mask is never of another picture, and no image is fetched or encoded twice."""
 
+import os
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -121,3 +124,24 @@ def test_the_most_urgent_goes_first() -> None:
             time.sleep(0.001)
         demands["rest"].join(Priority.CLICK)  # an annotator clicks on that image now
     assert order == ["rest", "next"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_clicks_go_before_an_encode_that_runs(predictor: Predictor, images: Images) -> None:
+    niceness: dict[str, int] = {}
+
+    class Noted:
+        image_size = predictor.engine.image_size
+
+        def encode(self, image: np.ndarray) -> np.ndarray:
+            niceness["encode"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            return predictor.engine.encode(image)
+
+        def decode(self, *inputs: object) -> object:
+            niceness["decode"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            return predictor.engine.decode(*inputs)
+
+    noted = Predictor(Noted(), predictor.checkpoint)
+    segmenter = Segmenter(noted, EmbeddingStore(64 << 20), images)
+    segmenter.segment(IMAGE, segmenter.embed(IMAGE), [box(200, 150)])
+    assert niceness["encode"] > niceness["decode"]
