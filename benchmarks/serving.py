@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +53,7 @@ class Serving:
         cold_ms, warm_ms: a click on a new image and on an embedded image, by size of the image.
         http_ms: the part of a warm click at 1080p that is neither the mask nor its RLE.
         crowds: clicks on embedded 1080p images.
+        encoding: clicks of one annotator on an embedded 1080p image while others are encoded.
         resident_mb: memory of the worker at the end.
         shared_mb: the part of it that workers share: files, libraries and weights.
     """
@@ -63,6 +64,7 @@ class Serving:
     warm_ms: dict[str, float]
     http_ms: float
     crowds: list[Crowd]
+    encoding: Crowd
     resident_mb: float
     shared_mb: float
 
@@ -100,6 +102,7 @@ def measure(checkpoint: Path, repetitions: int) -> Serving:
                 }
                 http_ms = _http_ms(client, images, folder / "models", checkpoint, 4 * repetitions)
             crowds = [_crowd(backend.url, images, count, 4 * repetitions) for count in ANNOTATORS]
+            encoding = _while_encoding(backend.url, images, 4 * repetitions)
             (worker,) = psutil.Process(backend.process.pid).children()
             memory = worker.memory_info()
         finally:
@@ -111,6 +114,7 @@ def measure(checkpoint: Path, repetitions: int) -> Serving:
         warm,
         http_ms,
         crowds,
+        encoding,
         resident_mb=memory.rss / 2**20,
         shared_mb=memory.shared / 2**20,
     )
@@ -146,10 +150,29 @@ def _crowd(url: str, images: str, annotators: int, clicks: int) -> Crowd:
     barrier = threading.Barrier(annotators)
     with ThreadPoolExecutor(annotators) as pool:
         times = list(pool.map(annotate, range(annotators)))
+    return _summary(times)
+
+
+def _while_encoding(url: str, images: str, clicks: int) -> Crowd:
+    """Clicks while a queue of new images, more than the clicks have time for, is embedded."""
+    tasks = [
+        {"id": index, "data": {"image": f"{images}/1080p-0.jpg?new={index}"}}
+        for index in range(clicks)
+    ]
+    opened = {"tasks": tasks, "label_config": _LABEL_CONFIG, "params": {"context": None}}
+    body = _body(images, "1080p", 0)
+    with httpx.Client(base_url=url, timeout=100) as client:
+        _ask(client, body)
+        client.post("/predict", json=opened).raise_for_status()
+        return _summary([[elapsed_ms(partial(_ask, client, body)) for _ in range(clicks)]])
+
+
+def _summary(times: Sequence[Sequence[float]]) -> Crowd:
+    """Summarise the milliseconds that each annotator waited for each click."""
     seconds = max(sum(one) for one in times) / 1000
     waited = np.concatenate(times)
     return Crowd(
-        annotators,
+        len(times),
         float(np.median(waited)),
         float(np.percentile(waited, 95)),
         len(waited) / seconds,
