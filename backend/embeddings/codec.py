@@ -52,10 +52,11 @@ def unpack(key: str, data: bytes) -> ImageEmbedding:
             raise ValueError("the features are not finite fp16 numbers")
         if size.shape != (2,) or size.dtype != np.int64 or size.min() < 1:
             raise ValueError("the image size is not two numbers from 1 on")
+        image_version = version.tobytes().decode()
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"damaged or foreign: {error}") from error
     height, width = size.tolist()
-    return ImageEmbedding(features, (height, width), version.tobytes().decode())
+    return ImageEmbedding(features, (height, width), image_version)
 
 
 def _checksum(key: str, *arrays: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:

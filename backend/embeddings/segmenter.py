@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -103,7 +104,9 @@ class Segmenter:
             ImageError: the image is not available to the task, or its size differs from
                 ``reported_size``.
         """
-        self._watch.prove_access(ref)
+        if not self._watch.has_proof(ref):
+            with self._store.waiting(ref.key, priority):
+                self._watch.prove_access(ref)
         find_or_encode = partial(
             self._store.get_or_compute,
             self._key(ref.key),
@@ -172,7 +175,9 @@ class Segmenter:
         """The embedding of a crop, or None where the image is no longer available."""
         height, width = whole.original_size
         place = f"{crop.left}-{crop.top}-{crop.width}x{crop.height}-of-{width}x{height}"
-        content = Validator.parse(whole.image_version).sha256[:16]
+        # A hash, because keys are names of files and the version may come from another host.
+        version = Validator.parse(whole.image_version).sha256
+        content = hashlib.sha256(version.encode()).hexdigest()[:16]
         try:
             return self._store.get_or_compute(
                 self._key(f"{place}-{content}-{ref.key}"),

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 import cachetools
@@ -91,12 +91,19 @@ class EmbeddingStore:
         kept = self._in_memory(key, expected_size)
         if kept is not None:
             return kept
-        is_click = priority is Priority.CLICK
-        with self._waiting_room.seat(key) if is_click else nullcontext():
+        with self.waiting(key, priority):
             while True:
                 embedding = self._wait_for(key, compute, task_id, expected_size, priority)
                 if embedding is not None:
                     return embedding
+
+    def waiting(self, key: str, priority: Priority) -> AbstractContextManager[None]:
+        """Hold a seat of those who wait, where the priority is that of a click.
+
+        Raises:
+            ImageError: too many clicks wait already.
+        """
+        return self._waiting_room.seat(key) if priority is Priority.CLICK else nullcontext()
 
     def _in_memory(self, key: str, expected_size: Size | None) -> ImageEmbedding | None:
         with self._lock:

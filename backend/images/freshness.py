@@ -67,6 +67,13 @@ class ImageWatch:
         if not is_data_uri(ref.url):  # the URL is the content, and megabytes long
             self._keep(ref, validator, 0.0)
 
+    def has_proof(self, ref: ImageRef) -> bool:
+        """Whether :meth:`prove_access` returns at once."""
+        if not ref.needs_proof or ref.path is not None:
+            return True
+        with self._lock:
+            return ref in self._proofs
+
     def prove_access(self, ref: ImageRef) -> None:
         """Make sure that the task may see the image, where the key does not prove that.
 
@@ -75,11 +82,9 @@ class ImageWatch:
         Raises:
             ImageError: the host or Label Studio refuses the image, or does not answer.
         """
-        if not ref.needs_proof or ref.path is not None:
+        if self.has_proof(ref):
             return
         with self._lock:
-            if ref in self._proofs:
-                return
             state = self._states.get(ref)
         try:
             self._check(ref, state.validator if state else Validator()).result()

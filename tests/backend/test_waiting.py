@@ -85,6 +85,30 @@ def test_clicks_on_slow_images_leave_threads_for_others(
             slow_host.release()
 
 
+def test_clicks_whose_access_is_not_proven_yet_leave_threads_for_others(
+    start_backend, serve, slow_host: SlowHost, click_at, rle_of, square, tmp_path: Path
+) -> None:
+    """Label Studio is asked whether a task may see a file of a storage, and does not answer."""
+    square().save(tmp_path / "known.png")
+    known = click_at(f"{serve(tmp_path)}/known.png")
+    settings = {"LABEL_STUDIO_URL": slow_host.url, "LABEL_STUDIO_API_KEY": "token"}
+    backend = start_backend(WORKERS="1", THREADS="2", CACHE_DISK_GB="0", **settings)
+    assert rle_of(backend.client.post("/predict", json=known))
+    limits = httpx.Limits(max_connections=None)
+    with (
+        httpx.Client(base_url=backend.client.base_url, timeout=120, limits=limits) as client,
+        ThreadPoolExecutor(2 * WAITING_CLICKS) as pool,
+    ):
+        try:
+            stored = [click_at(f"s3://bucket/{index}.png") for index in range(WAITING_CLICKS + 8)]
+            answers = [pool.submit(client.post, "/predict", json=body) for body in stored]
+            wait_for(answers, 8)
+            assert rle_of(client.post("/predict", json=known))
+            assert sum(answer.done() for answer in answers) == 8
+        finally:
+            slow_host.release()
+
+
 def wait_for(answers: list[Future[httpx.Response]], count: int) -> list[Future[httpx.Response]]:
     """Until ``count`` of the answers have come; gives those."""
     done = threading.Semaphore(0)

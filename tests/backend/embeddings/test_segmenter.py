@@ -142,6 +142,7 @@ def test_clicks_go_before_an_encode_that_runs(predictor: Predictor, images: Imag
             return predictor.engine.decode(*inputs)
 
     noted = Predictor(Noted(), predictor.checkpoint)
-    segmenter = Segmenter(noted, EmbeddingStore(64 << 20), images)
+    watch = ImageWatch(Fetcher(None, HttpClient()))
+    segmenter = Segmenter(noted, EmbeddingStore(64 << 20), images, watch)
     segmenter.segment(IMAGE, segmenter.embed(IMAGE), [box(200, 150)])
     assert niceness["encode"] > niceness["decode"]
