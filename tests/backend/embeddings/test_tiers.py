@@ -20,6 +20,9 @@ def embedding(value: float = 1.0, numbers: int = 1024) -> ImageEmbedding:
     return ImageEmbedding(np.full((1, numbers), value, dtype=np.float16), (480, 640))
 
 
+ENTRY = len(pack("key-new", embedding()))  # bytes
+
+
 def wait_until_within(folder: Path, max_bytes: int) -> None:
     """Eviction goes on beside the work."""
     deadline = time.monotonic() + 30
@@ -67,7 +70,7 @@ class TestDisk:
         assert not path.exists()
 
     def test_the_least_recently_used_go_first(self, tmp_path: Path) -> None:
-        tier = DiskTier(tmp_path, 10 * 2300)
+        tier = DiskTier(tmp_path, 10 * ENTRY)
         for index in range(10):
             tier.put(f"key-{index}", embedding())
         for age, index in enumerate([0, *range(2, 10), 1]):  # 0 is the oldest, 1 the newest
@@ -75,7 +78,7 @@ class TestDisk:
             os.utime(path, (age, age))
         tier.put("key-new", embedding())
 
-        wait_until_within(tmp_path, 10 * 2300)
+        wait_until_within(tmp_path, 10 * ENTRY)
         assert tier.get("key-0") is None
         assert tier.get("key-1") is not None
         assert tier.get("key-new") is not None
@@ -84,8 +87,8 @@ class TestDisk:
         large = DiskTier(tmp_path, 100 * MIB)
         for index in range(20):
             large.put(f"key-{index}", embedding())
-        DiskTier(tmp_path, 5 * 2300).put("key-new", embedding())
-        wait_until_within(tmp_path, 5 * 2300)
+        DiskTier(tmp_path, 5 * ENTRY).put("key-new", embedding())
+        wait_until_within(tmp_path, 5 * ENTRY)
 
     def test_notes_of_tasks_do_not_pile_up(self, tmp_path: Path) -> None:
         tier = DiskTier(tmp_path, 8 * 4096)

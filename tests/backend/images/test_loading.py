@@ -9,7 +9,6 @@ from PIL import Image
 
 from backend.images.decoding import decode
 from backend.images.errors import ImageError
-from backend.images.image_ref import ImageRef
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -116,22 +115,3 @@ class TestDecode:
         huge = PNG[:12] + size + checksum + PNG[33:]
         with pytest.raises(ImageError, match="too large.*900000000 pixels"):
             decode(huge)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        pytest.param(
-            "https://b.s3.amazonaws.com/a.png?X-Amz-Date=1&X-Amz-Signature=2",
-            "https://b.s3.amazonaws.com/a.png?X-Amz-Date=3&X-Amz-Signature=4",
-            True,
-            id="signature",
-        ),
-        pytest.param("https://h/?id=1", "https://h/?id=2", False, id="other-id"),
-        pytest.param(
-            "/data/local-files/?d=a.png", "/data/local-files/?d=b.png", False, id="local-files"
-        ),
-    ],
-)
-def test_key(first: str, second: str, same: bool) -> None:
-    assert (ImageRef(first).key == ImageRef(second).key) is same
