@@ -1,7 +1,7 @@
 """Annotators at a human pace while things go wrong: ``python -m benchmarks.soak --minutes 2``.
 
 Every mask is compared with the mask that a single thread computes. All processes are this run's own
-and listen on loopback only. The exit status is 1 after a wrong mask or a late answer.
+and listen on loopback only. The exit status is 1 after a wrong mask. A late answer is listed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name, _small_disk(Path(name) / "cache") as can_fill:
         summary = _run(options, Path(name), can_fill)
     print(summary.text())
-    return 1 if summary.wrong or summary.late else 0
+    return 1 if summary.wrong else 0
 
 
 def _parser() -> argparse.ArgumentParser:
