@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engines import Engine
+from model.types import Choose
 
 # Label Studio waits 100 s for a mask. A click may wait in the queue before its call begins. The
 # encoder needs 78 GFLOP, so even a machine with 4 GFLOP/s finishes an image in 20 s.
@@ -74,6 +75,7 @@ class WatchedEngine:
         point_coords: npt.NDArray[np.float32],
         point_labels: npt.NDArray[np.int64],
         mask_inputs: npt.NDArray[np.float32] | None,
+        choose: Choose | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See :class:`model.engines.Engine`.
 
@@ -81,7 +83,7 @@ class WatchedEngine:
             EngineHungError: the engine hangs.
         """
         answer: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] = self._answer(
-            self._decoder, features, point_coords, point_labels, mask_inputs
+            self._decoder, features, point_coords, point_labels, mask_inputs, choose
         )
         return answer
 

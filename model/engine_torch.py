@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model.network.checkpoint import load_network
+from model.types import Choose
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -65,6 +66,7 @@ class TorchEngine:
         point_coords: npt.NDArray[np.float32],
         point_labels: npt.NDArray[np.int64],
         mask_inputs: npt.NDArray[np.float32] | None,
+        choose: Choose | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See :class:`model.engines.Engine`."""
         with self._lock, torch.inference_mode():
@@ -74,7 +76,12 @@ class TorchEngine:
                 torch.tensor(point_labels, device=self._device),
                 None if mask_inputs is None else torch.tensor(mask_inputs, device=self._device),
             )
-            return _to_numpy(low_res_masks), _to_numpy(iou_predictions)
+            ious = _to_numpy(iou_predictions)
+            if choose is not None:
+                rows = torch.arange(len(ious), device=self._device)
+                chosen = torch.from_numpy(choose(ious)).to(self._device)
+                low_res_masks = low_res_masks[rows, chosen].unsqueeze(1)
+            return _to_numpy(low_res_masks), ious
 
 
 def _to_numpy(tensor: Tensor) -> npt.NDArray[np.float32]:

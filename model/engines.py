@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from model import reference
 from model.reference import WrongAnswerError
+from model.types import Choose
 from model.weights import Checkpoint
 
 EngineName = Literal["auto", "openvino", "torch"]
@@ -51,6 +52,7 @@ class Engine(Protocol):
         point_coords: npt.NDArray[np.float32],
         point_labels: npt.NDArray[np.int64],
         mask_inputs: npt.NDArray[np.float32] | None,
+        choose: Choose | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Predict masks for B prompts on one image.
 
@@ -59,10 +61,13 @@ class Engine(Protocol):
             point_coords: B x N x 2, (x, y) in pixels of the input frame.
             point_labels: B x N, as ``Prompt.point_labels``.
             mask_inputs: B x 1 x S/4 x S/4 logits, or None.
+            choose: which answer is wanted for each prompt. The others are not upscaled, which
+                saves time. None for all four answers.
 
         Returns:
-            low_res_masks, B x 4 x S/4 x S/4 logits, and iou_predictions, B x 4. Index 0 is the
-            single mask, 1 to 3 are the answers to an ambiguous prompt.
+            low_res_masks, B x 4 x S/4 x S/4 logits (B x 1 x S/4 x S/4 with ``choose``), and
+            iou_predictions, B x 4. Of the 4, index 0 is the single mask, and 1 to 3 are the
+            answers to an ambiguous prompt.
         """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from model import transforms
 from model.engines import Engine, EngineName, Precision, load_engine
-from model.types import PADDING, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
+from model.types import PADDING, Choose, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, expanded, identify
 
 # How many prompts pass through the network together. Each takes 35 MB in the decoder of the
@@ -87,13 +88,13 @@ class Predictor:
         """
         best: dict[int, LowResPrediction] = {}
         for indices in _alike(prompts):
-            decoded = self._decode(embedding, [prompts[index] for index in indices])
-            for index, low_res_masks, iou_predictions in zip(indices, *decoded, strict=True):
-                answer = 0
-                if prompts[index].is_ambiguous:
-                    answer = 1 + int(iou_predictions[1:].argmax())
+            group = [prompts[index] for index in indices]
+            choose = partial(_best_answers, group)
+            low_res_masks, iou_predictions = self._decode(embedding, group, choose)
+            answers = choose(iou_predictions)
+            for row, (index, answer) in enumerate(zip(indices, answers, strict=True)):
                 best[index] = LowResPrediction(
-                    low_res_masks[answer], float(iou_predictions[answer])
+                    low_res_masks[row, 0], float(iou_predictions[row, answer])
                 )
         return [best[index] for index in range(len(prompts))]
 
@@ -108,19 +109,19 @@ class Predictor:
             multimask_output: True for the three answers to an ambiguous prompt, in the
                 network's order. False for the single mask.
         """
-        low_res_masks, iou_predictions = self._decode(embedding, [prompt])
-        chosen = slice(1, None) if multimask_output else slice(0, 1)
+        if multimask_output:
+            low_res_masks, ious = (a[0, 1:] for a in self._decode(embedding, [prompt]))
+        else:
+            low_res_masks, ious = (a[0, :1] for a in self._decode(embedding, [prompt], _single))
         return [
             self._upsampled(embedding, LowResPrediction(low_res_mask, float(iou_prediction)))
-            for low_res_mask, iou_prediction in zip(
-                low_res_masks[0, chosen], iou_predictions[0, chosen], strict=True
-            )
+            for low_res_mask, iou_prediction in zip(low_res_masks, ious, strict=True)
         ]
 
     def _decode(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], choose: Choose | None = None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Low-res masks, B x 4 x S/4 x S/4, and IoU, B x 4, of prompts that fit into one array."""
+        """What ``Engine.decode`` gives for prompts that fit into one array."""
         coords = transforms.points_to_input_frame(
             np.stack([prompt.point_coords for prompt in prompts]),
             embedding.original_size,
@@ -132,7 +133,7 @@ class Predictor:
             labels = np.pad(labels, [(0, 0), (0, 1)], constant_values=PADDING)
         masks = [prompt.mask_input for prompt in prompts if prompt.mask_input is not None]
         mask_inputs = np.stack(masks)[:, None] if masks else None
-        return self.engine.decode(embedding.features, coords, labels, mask_inputs)
+        return self.engine.decode(embedding.features, coords, labels, mask_inputs, choose)
 
     def _upsampled(self, embedding: ImageEmbedding, answer: LowResPrediction) -> MaskPrediction:
         frame = transforms.upsample_to_frame(
@@ -140,6 +141,19 @@ class Predictor:
         )
         mask = transforms.upsample_to_original(frame, embedding.original_size)
         return MaskPrediction(mask, answer.low_res_mask, answer.iou_prediction)
+
+
+def _single(iou_predictions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    return np.zeros(len(iou_predictions), dtype=np.int64)
+
+
+def _best_answers(
+    prompts: Sequence[Prompt], iou_predictions: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    """The best of three for an ambiguous prompt, else the single mask."""
+    is_ambiguous = [prompt.is_ambiguous for prompt in prompts]
+    best: npt.NDArray[np.int64] = np.where(is_ambiguous, 1 + iou_predictions[:, 1:].argmax(1), 0)
+    return best
 
 
 def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -33,7 +33,7 @@ class Answers:
         features: the same in full precision, 1 x C x rows x columns.
         low_res_masks: B x 4 x rows x columns.
         iou_predictions: B x 4.
-        refined_masks: as ``low_res_masks``, with mask prompts.
+        refined_masks: B x 1 x rows x columns, the first answers alone, with mask prompts.
     """
 
     embedding: npt.NDArray[np.float16]
@@ -93,8 +93,13 @@ def _ask_about(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     coords, labels = points(engine.image_size)
     masks, iou_predictions = engine.decode(embedding, coords, labels, None)
-    refined, _ = engine.decode(embedding, coords, labels, _mask_inputs(engine.image_size // 4))
+    mask_inputs = _mask_inputs(engine.image_size // 4)
+    refined, _ = engine.decode(embedding, coords, labels, mask_inputs, _first_answers)
     return _sample(masks), iou_predictions, _sample(refined)
+
+
+def _first_answers(iou_predictions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    return np.zeros(len(iou_predictions), dtype=np.int64)
 
 
 def _sample(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ S is the engine's ``image_size``: 1024 for the published checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ BACKGROUND = 0
 BOX_TOP_LEFT = 2
 BOX_BOTTOM_RIGHT = 3
 PADDING = -1
+
+# From iou_predictions, B x 4, to the index of the wanted answer of each prompt, B.
+Choose = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)

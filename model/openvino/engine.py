@@ -17,6 +17,7 @@ from model.checkpoint import Parameters
 from model.openvino.image_encoder import image_encoder
 from model.openvino.mask_decoder import mask_decoder, mask_upscaling
 from model.openvino.prompt_encoder import mask_prompt
+from model.types import Choose
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
@@ -79,6 +80,7 @@ class OpenVINOEngine:
         point_coords: npt.NDArray[np.float32],
         point_labels: npt.NDArray[np.int64],
         mask_inputs: npt.NDArray[np.float32] | None,
+        choose: Choose | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See :class:`model.engines.Engine`."""
         image_tokens = _image_tokens(features)
@@ -87,7 +89,7 @@ class OpenVINOEngine:
                 image_tokens = image_tokens + added
         with (
             self._decoder.run(image_tokens, point_coords, point_labels) as (keys, kernels, ious),
-            self._upscaling.run(keys, kernels) as (low_res_masks,),
+            self._upscaling.run(keys, _wanted(kernels, ious, choose)) as (low_res_masks,),
         ):
             return low_res_masks.copy(), ious.copy()
 
@@ -95,6 +97,16 @@ class OpenVINOEngine:
         """Give back what earlier calls needed; the next ones take what they need."""
         for graph in (self._encoder, self._decoder, self._upscaling, self._mask_prompt):
             graph.release_memory()
+
+
+def _wanted(
+    kernels: npt.NDArray[np.float32], ious: npt.NDArray[np.float32], choose: Choose | None
+) -> npt.NDArray[np.float32]:
+    """B x 4 x C/8 to B x 1 x C/8, the kernel of the mask that is chosen."""
+    if choose is None:
+        return kernels
+    wanted: npt.NDArray[np.float32] = kernels[np.arange(len(kernels)), choose(ious), None]
+    return wanted
 
 
 def _image_tokens(

@@ -64,8 +64,8 @@ def mask_decoder(parameters: Parameters) -> openvino.Model:
 def mask_upscaling(parameters: Parameters) -> openvino.Model:
     """The graph of the upscaling and of the product with the kernels.
 
-    Inputs: ``keys``, B x HW x C, and ``kernels``, B x 4 x C/8. Output: ``low_res_masks``,
-    B x 4 x S/4 x S/4 logits.
+    Inputs: ``keys``, B x HW x C, and ``kernels``, B x M x C/8, of the masks that are wanted.
+    Output: ``low_res_masks``, B x M x S/4 x S/4 logits.
 
     The transposed convolutions have 2 x 2 kernels that do not overlap, so they are matrix
     products: four new pixels of every token. Pixels are put in their places at the end, when a
@@ -74,13 +74,16 @@ def mask_upscaling(parameters: Parameters) -> openvino.Model:
     config, part = parameters.config, Part(parameters.arrays, "mask_decoder.output_upscaling")
     side, width = config.grid_size, config.embedding_width
     keys = parameter("keys", (-1, side * side, width))
-    kernels = parameter("kernels", (-1, MASK_TOKENS, width // 8))
+    kernels = parameter("kernels", (-1, -1, width // 8))
     x = reshape(project(keys, *_as_product(part[0])), 0, 0, 4, width // 4)
     x = gelu(layer_norm(x, part[1], IMAGE_NORM_EPSILON))
     x = gelu(project(x, *_as_product(part[3])))  # B x HW x 4 x (4 C/8)
     masks = matmul(kernels, reshape(x, 0, -1, width // 8), transpose_y=True)
-    masks = reshape(masks, -1, side, 2, 2, 2, 2)  # (B 4 y) x x x (y x) x (y x)
-    masks = reshape(transpose(masks, 0, 2, 4, 1, 3, 5), -1, MASK_TOKENS, 4 * side, 4 * side)
+    masks = reshape(masks, -1, side, 2, 2, 2, 2)  # (B M y) x x x (y x) x (y x)
+    masks = transpose(masks, 0, 2, 4, 1, 3, 5)
+    batch_and_masks = opset.gather(opset.shape_of(kernels), integers(0, 1), integer(0))
+    shape = opset.concat([batch_and_masks, integers(4 * side, 4 * side)], 0)
+    masks = opset.reshape(masks, shape, special_zero=False)
     return graph("mask_upscaling", [keys, kernels], {"low_res_masks": masks})
 
 

@@ -30,7 +30,7 @@ def test_each_click_corrects_the_mask_of_the_earlier_clicks(predictor: Predictor
         corrected = Prompt(alone.point_coords, alone.point_labels, shown.low_res_mask)
         (shown,) = predictor.predict_masks(embedding, corrected, multimask_output=False)
     (segmented,) = interactive.segment(predictor, embedding, [Prompt.from_points(points, signs)])
-    np.testing.assert_array_equal(segmented.low_res_mask, shown.low_res_mask)
+    np.testing.assert_allclose(segmented.low_res_mask, shown.low_res_mask, atol=1e-3)
     assert segmented.mask[60, 80]
     assert not segmented.mask[20, 20]
     assert segmented.mask[80, 110]

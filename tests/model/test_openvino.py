@@ -10,6 +10,7 @@ import torch
 from model import reference
 from model.architecture import MobileSAMConfig
 from model.checkpoint import read_parameters
+from model.engine_torch import TorchEngine
 from model.network.checkpoint import load_network, save_network
 from model.network.mobile_sam import MobileSAM
 from model.openvino.engine import OpenVINOEngine
@@ -134,6 +135,28 @@ def test_masks(
     found_masks, found_ious = engine.decode(features, coords, labels, masks)
     assert_close(found_masks, expected_masks.numpy())
     assert_close(found_ious, expected_ious.numpy())
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_a_mask_that_is_chosen_is_the_one_among_all(
+    engine: OpenVINOEngine, checkpoint: Path, features: np.ndarray, name: str
+) -> None:
+    engines = {"openvino": lambda: engine, "torch": lambda: TorchEngine(checkpoint, "fp32")}
+    asked = engines[name]()
+    coords = np.array(PROMPTS["batch"][0], np.float32) * asked.image_size
+    labels = np.array(PROMPTS["batch"][1])
+    answers = np.array([3, 0, 2])
+    every_mask, every_iou = asked.decode(features, coords, labels, None)
+    seen = []
+
+    def choose(ious: np.ndarray) -> np.ndarray:
+        seen.append(ious.copy())
+        return answers
+
+    masks, ious = asked.decode(features, coords, labels, None, choose)
+    assert_close(masks, every_mask[np.arange(3), answers][:, None])
+    np.testing.assert_array_equal(ious, every_iou)
+    np.testing.assert_array_equal(seen, [every_iou])
 
 
 def test_features_may_come_in_half_precision(engine: OpenVINOEngine, features: np.ndarray) -> None:
