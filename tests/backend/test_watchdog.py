@@ -122,6 +122,7 @@ class OneAtATime:
         raise ValueError("from the engine")
 
 
+@pytest.mark.slow
 def test_a_call_that_waits_for_others_has_not_hung(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "DEADLINE_S", 3)
     engine = WatchedEngine(OneAtATime())

@@ -20,6 +20,8 @@ from model.reference import Answers
 from model.weights import BUILTIN_PATH, identify
 from training.answers import builtin_answers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

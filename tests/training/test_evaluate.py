@@ -15,6 +15,9 @@ from training.contact_sheet import Extremes, draw_sheet
 from training.labelled_images import LabelledDataset, LabelledImage
 from training.protocol import STRATEGIES
 
+pytestmark = pytest.mark.slow
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

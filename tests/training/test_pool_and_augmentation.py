@@ -49,6 +49,7 @@ def scenes() -> Iterator[ScenePool]:
     pool.close()
 
 
+@pytest.mark.slow
 def test_scenes_come_and_are_renewed(scenes: ScenePool) -> None:
     scenes.fill(6)
     torch.manual_seed(0)

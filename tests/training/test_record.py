@@ -84,6 +84,7 @@ class TestShipped:
         assert BUILTIN_PATH.stat().st_size < 10_000_000
 
     @pytest.mark.usefixtures("one_thread")
+    @pytest.mark.slow
     def test_it_finds_objects_as_well_as_recorded(self, tmp_path: Path) -> None:
         copy = tmp_path / "copy.safetensors"
         copy.write_bytes(BUILTIN_PATH.read_bytes())

@@ -13,6 +13,9 @@ from training.replay import Replay
 from training.scenes import generate
 from training.trainer import Trainer, schedule
 
+pytestmark = pytest.mark.slow
+
+
 TINY = MobileSAMConfig(
     image_size=64,
     encoder_widths=(16, 16, 16, 16),
