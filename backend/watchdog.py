@@ -125,6 +125,9 @@ class WatchedEngine:
 class _Calls:
     """Calls of one function, each in a thread that may hang without its caller.
 
+    On Linux a new thread inherits the priority of its caller, so a caller with a low priority
+    computes with a low priority here too.
+
     Attributes:
         ended: how many calls have ended.
     """
