@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backend.http.errors import HttpClientError
 from backend.images.errors import ImageError
-from backend.images.urls import STORAGES, normal_form, trimmed
+from backend.images.urls import STORAGES, normal_form
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class ImageRef:
         Raises:
             ImageError: the URL is not valid.
         """
-        _, is_signed = self._normal_form
-        return is_signed or trimmed(self.url).partition(":")[0].lower() in STORAGES
+        form, is_signed = self._normal_form
+        return is_signed or form.partition(":")[0] in STORAGES
 
     @cached_property
     def _normal_form(self) -> tuple[str, bool]:

@@ -50,7 +50,10 @@ def trimmed(url: str) -> str:
 
     These are control characters and spaces at both ends, and tabs and line breaks anywhere.
     """
-    return re.sub(r"[\t\n\r]", "", url.strip(_C0_AND_SPACE))
+    url = url.strip(_C0_AND_SPACE)
+    for character in "\t\n\r":  # a data: URI has megabytes: three times replace() is fast
+        url = url.replace(character, "")
+    return url
 
 
 def is_data_uri(url: str) -> bool:

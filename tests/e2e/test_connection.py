@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from backend.http.client import HttpClient
+from backend.images.errors import ImageError
 from backend.images.fetching import Fetcher
+from backend.images.freshness import ImageWatch
+from backend.images.image_ref import ImageRef
 from backend.label_studio.client import LabelStudio as Connection
 from backend.label_studio.errors import LabelStudioError
 from backend.regions import config_check
@@ -97,6 +100,39 @@ def test_a_local_file_through_label_studio_and_from_its_folder(label_studio: Lab
     assert fetch(label_studio.url, None, url, local_files=root) == content
     with pytest.raises(ValueError, match="not in a local storage of the project"):
         fetch(label_studio.url, label_studio.token, "/data/local-files/?d=pictures/gone.png")
+
+
+def test_a_local_file_that_is_replaced_behind_label_studio(label_studio: LabelStudio) -> None:
+    """Label Studio's own ETag tells. The new file has the size of the old file."""
+    folder = label_studio.log_path.parent / "replaced"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.png").write_bytes(b"old picture")
+    label_studio.connect_folder(label_studio.create_project("replaced", CONFIG), folder)
+    http = HttpClient()
+    files = Fetcher(Connection(label_studio.url, label_studio.token, http), http)
+    ref = ImageRef("/data/local-files/?d=replaced/a.png")
+    known = files.fetch(ref.url).validator
+    assert known.stamp.startswith("etag:")
+    assert files.probe(ref.url, None, known) is known  # 304
+    (folder / "a.png").write_bytes(b"new picture")
+    assert ImageWatch(files).is_stale(ref, known, waits=True)
+
+
+@pytest.mark.parametrize("path", ["/api/projects/", "/logout/", "/user/account/", "/projects/"])
+def test_pages_and_api_are_no_images(label_studio: LabelStudio, path: str) -> None:
+    for url in (path, label_studio.url + path):
+        with pytest.raises(LabelStudioError, match="is not an image of Label Studio"):
+            fetch(label_studio.url, label_studio.token, url)
+
+
+def test_a_storage_that_the_project_does_not_have(
+    label_studio: LabelStudio, project_id: int
+) -> None:
+    (task,) = label_studio.tasks(project_id)
+    http = HttpClient()
+    files = Fetcher(Connection(label_studio.url, label_studio.token, http), http)
+    with pytest.raises(ImageError, match="no source storage of the project contains this file"):
+        ImageWatch(files).prove_access(ImageRef("s3://bucket/a.png", task["id"]))
 
 
 def test_doctor_finds_no_fault(label_studio: LabelStudio, project_id: int, tmp_path: Path) -> None:
