@@ -26,7 +26,7 @@ class ImageRef:
     task_id: int | None = None
     path: Path | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The name under which the embedding is kept: a hash of the URL's normal form.
 
@@ -40,7 +40,7 @@ class ImageRef:
         name = f"signed:{form}" if is_signed else form
         return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
-    @property
+    @cached_property
     def needs_proof(self) -> bool:
         """Whether a task that has this URL may still not see the image.
 
@@ -51,7 +51,7 @@ class ImageRef:
             ImageError: the URL is not valid.
         """
         form, is_signed = self._normal_form
-        return is_signed or form.partition(":")[0] in STORAGES
+        return is_signed or form[:20].partition(":")[0] in STORAGES
 
     @cached_property
     def _normal_form(self) -> tuple[str, bool]:

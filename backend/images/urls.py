@@ -71,10 +71,9 @@ def normal_form(url: str) -> tuple[str, bool]:
         HttpClientError: the URL is not valid.
     """
     url = trimmed(url)
-    scheme, colon, rest = url.partition(":")
-    scheme = scheme.lower()
-    if colon and scheme in ("data", *STORAGES):
-        return f"{scheme}:{rest}", False
+    scheme, colon, _ = url[:20].partition(":")
+    if colon and scheme.lower() in ("data", *STORAGES):
+        return scheme.lower() + url[len(scheme) :], False
     if url.startswith("//"):
         form, is_signed = normal_form(f"http:{url}")
         return form.removeprefix("http:"), is_signed
