@@ -134,32 +134,63 @@ def _decode(
 def _decode_encoded(
     encoded: EncodedImage, longest_side: int | None, reported_size: tuple[int, int] | None
 ) -> ScaledImage:
-    canvas = encoded.canvas
-    damage = encoded.png.damage if encoded.png is not None else None
-    with _budget.spend(_weight(canvas, encoded.weight)):
-        file = encoded.open()
-        frame = encoded.frame(file)
-        view = _View(
-            canvas[::-1],
-            orientation(file, encoded.png, reported_size),
-            profile(file, encoded.png),
-            longest_side,
-        )
+    # The functions that are called here free their pixels before the budget is given back.
+    with _budget.spend(_weight(encoded.canvas, encoded.weight)):
         try:
-            image, box = _load(encoded, file, longest_side)
-        except Exception as error:
-            if not encoded.format.is_shown_in_part:
-                raise
-            damage = f"{type(error).__name__}: {error}"
-        else:
-            _warn_of(damage, encoded)
-            is_whole = frame == (0, 0, *canvas)
-            return view.show(image if is_whole else placed(image, canvas, frame), box)
-        del file
-    with _budget.spend(_weight(canvas, max(_DAMAGE_WEIGHT, encoded.weight))):
-        image = load_part(encoded, frame)
-        _warn_of(damage, encoded)
-        return view.show(placed(image, canvas, frame), (0, 0, *canvas))
+            return _decode_whole(encoded, longest_side, reported_size)
+        except _DamagedError as error:
+            damage = str(error)
+    with _budget.spend(_weight(encoded.canvas, max(_DAMAGE_WEIGHT, encoded.weight))):
+        return _decode_part(encoded, longest_side, reported_size, damage)
+
+
+class _DamagedError(Exception):
+    """The pixels of a file cannot be read to their end, and browsers show a part of them."""
+
+
+def _decode_whole(
+    encoded: EncodedImage, longest_side: int | None, reported_size: tuple[int, int] | None
+) -> ScaledImage:
+    file = encoded.open()
+    frame = encoded.frame(file)
+    view = _view(encoded, file, longest_side, reported_size)
+    try:
+        image, box = _load(encoded, file, longest_side)
+    except Exception as error:
+        if not encoded.format.is_shown_in_part:
+            raise
+        raise _DamagedError(f"{type(error).__name__}: {error}") from error
+    _warn_of(encoded.png.damage if encoded.png is not None else None, encoded)
+    is_whole = frame == (0, 0, *encoded.canvas)
+    return view.show(image if is_whole else placed(image, encoded.canvas, frame), box)
+
+
+def _decode_part(
+    encoded: EncodedImage,
+    longest_side: int | None,
+    reported_size: tuple[int, int] | None,
+    damage: str,
+) -> ScaledImage:
+    file = encoded.open()
+    frame = encoded.frame(file)
+    view = _view(encoded, file, longest_side, reported_size)
+    image = load_part(encoded, frame)
+    _warn_of(damage, encoded)
+    return view.show(placed(image, encoded.canvas, frame), (0, 0, *encoded.canvas))
+
+
+def _view(
+    encoded: EncodedImage,
+    file: ImageFile,
+    longest_side: int | None,
+    reported_size: tuple[int, int] | None,
+) -> _View:
+    return _View(
+        encoded.canvas[::-1],
+        orientation(file, encoded.png, reported_size),
+        profile(file, encoded.png),
+        longest_side,
+    )
 
 
 def _weight(size: tuple[int, int], factor: int) -> int:
