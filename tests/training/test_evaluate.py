@@ -15,10 +15,8 @@ from training.contact_sheet import Extremes, draw_sheet
 from training.labelled_images import LabelledDataset, LabelledImage
 from training.protocol import STRATEGIES
 
-pytestmark = pytest.mark.slow
 
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def disc(size: int, x: int, y: int, radius: int) -> np.ndarray:

@@ -13,8 +13,6 @@ from training.replay import Replay
 from training.scenes import generate
 from training.trainer import Trainer, schedule
 
-pytestmark = pytest.mark.slow
-
 
 TINY = MobileSAMConfig(
     image_size=64,
@@ -26,7 +24,7 @@ TINY = MobileSAMConfig(
     iou_head_width=32,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def frames(size: int = 64, count: int = 4) -> Frames:
