@@ -6,7 +6,7 @@ LABEL_STUDIO := .venv-label-studio/bin/label-studio
 SERVING := $(BIN)/.$(if $(GPU),gpu,cpu)-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-fast fuzz bench lint format
+.PHONY: help run demo test test-fast soak fuzz bench lint format
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: $(BIN)/.dev-installed $(if $(shell command -v chromium),$(LABEL_STUDIO)) #
 
 test-fast: $(BIN)/.dev-installed ## the tests that need no server and no browser, in a minute
 	$(BIN)/python -m pytest -m "not slow"
+
+soak: $(BIN)/.dev-installed ## annotators click while things go wrong, for two minutes
+	$(BIN)/python -m benchmarks.soak --minutes 2
 
 fuzz: $(BIN)/.dev-installed ## odd requests for as long as you like: 50 times those of the tests
 	$(BIN)/python -m pytest tests/backend/test_any_json.py --fuzz-factor 50

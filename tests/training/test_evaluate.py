@@ -15,7 +15,6 @@ from training.contact_sheet import Extremes, draw_sheet
 from training.labelled_images import LabelledDataset, LabelledImage
 from training.protocol import STRATEGIES
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 

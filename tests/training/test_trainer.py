@@ -13,7 +13,6 @@ from training.replay import Replay
 from training.scenes import generate
 from training.trainer import Trainer, schedule
 
-
 TINY = MobileSAMConfig(
     image_size=64,
     encoder_widths=(16, 16, 16, 16),
