@@ -56,6 +56,12 @@ def backend(served: Serving) -> str:
             f"p50 {served.encoding.median_ms:.0f} ms, p95 {served.encoding.p95_ms:.0f} ms"
             f" ({served.encoding.p95_ms / single.median_ms:.1f}x the quiet p50)",
         ],
+        ["environment, without weights", f"{served.installation.environment_mb:.0f} MB"],
+        [
+            "installation to first mask, packages cached",
+            f"{served.installation.first_mask_s:.0f} s,"
+            f" {served.installation.install_s:.0f} of them pip's",
+        ],
         ["start to first answer", f"{served.second_start_s:.1f} s"],
         ["the very first start", f"{served.first_start_s:.1f} s"],
         [

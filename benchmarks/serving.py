@@ -22,7 +22,9 @@ from PIL import Image
 
 from backend.allocator import keep_small_return_large
 from backend.regions import brush_rle
+from benchmarks import installation
 from benchmarks.agreement import as_kept
+from benchmarks.installation import Installation
 from benchmarks.subjects import CLICK, SIZES, click, image
 from benchmarks.timing import elapsed_ms, median_ms
 from demo.backend import ROOT, Backend
@@ -48,6 +50,7 @@ class Serving:
     """The measurements of one backend.
 
     Attributes:
+        installation: of a fresh environment, which ends with a click on a new 1080p image.
         first_start_s, second_start_s: from the command to the first answer; the first
             start computes the answers of the self-check.
         cold_ms, warm_ms: a click on a new image and on an embedded image, by size of the image.
@@ -58,6 +61,7 @@ class Serving:
         shared_mb: the part of it that workers share: files, libraries and weights.
     """
 
+    installation: Installation
     first_start_s: float
     second_start_s: float
     cold_ms: dict[str, float]
@@ -81,6 +85,9 @@ def measure(checkpoint: Path, repetitions: int) -> Serving:
             MODEL_DIR=str(folder / "models"),
             CACHE_DIR=str(folder / "embeddings"),
             WORKERS="1",
+        )
+        installed = installation.measure(
+            checkpoint, images, partial(_click_once, _body(images, "1080p", 0))
         )
         started = time.perf_counter()
         start().stop()
@@ -108,6 +115,7 @@ def measure(checkpoint: Path, repetitions: int) -> Serving:
         finally:
             backend.stop()
     return Serving(
+        installed,
         stopped - started,
         second_start_s,
         cold,
@@ -177,6 +185,11 @@ def _summary(times: Sequence[Sequence[float]]) -> Crowd:
         float(np.percentile(waited, 95)),
         len(waited) / seconds,
     )
+
+
+def _click_once(body: bytes, url: str) -> None:
+    with httpx.Client(base_url=url, timeout=100) as client:
+        _ask(client, body)
 
 
 def _ask(client: httpx.Client, body: bytes) -> None:

@@ -8,24 +8,9 @@ import httpx
 import pytest
 
 from benchmarks import container
-from demo.process import WebServerProcess, free_port
+from benchmarks.installation import LaidOut
 
 LARGEST_ENVIRONMENT = 420_000_000  # bytes; pip would add 20 MB
-
-
-class LaidOut(WebServerProcess):
-    """The backend of a laid out image."""
-
-    def __init__(self, folder: Path, log_path: Path, **settings: str) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        super().__init__(
-            [folder / "venv" / "bin" / "python", "-m", "gunicorn", "_wsgi:app"],
-            log_path,
-            {"HOST": "127.0.0.1", "PORT": str(port), **settings},
-            folder / "app",
-            timeout_s=180,
-        )
 
 
 @pytest.mark.slow
