@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.cleanup import main_parts
+from model.cleanup import box_around, main_parts
 from model.types import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
@@ -152,8 +152,8 @@ def _extent(mask: Mask, prompt: Prompt) -> Box | None:
     if prompt.has_box:
         corners = wanted
     else:
-        outer = cv2.boundingRect(mask.view(np.uint8))
-        if not outer[2]:
+        outer = box_around(mask)
+        if outer is None:
             return None
         left, top, width, height = outer
         # A smaller copy is exact enough to tell a small object from a large one.
