@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from playwright.sync_api import Locator, sync_playwright
+from playwright.sync_api import Browser, Locator, sync_playwright
 
 from demo.label_studio import EMAIL, PASSWORD
 
@@ -24,34 +24,31 @@ _IMAGE = "window.Htx.annotationStore.selected.names.get('image')"
 _SUGGESTIONS = "window.Htx.annotationStore.selected.suggestions.size"
 
 
-def chromium() -> str | None:
-    """The path of Chromium; None if Chromium is not installed."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+@contextmanager
+def headless_chromium() -> Iterator[Browser]:
+    """Run a headless Chromium. Playwright allows one at a time in a thread.
+
+    Raises:
+        FileNotFoundError: Chromium is not installed.
+    """
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        raise FileNotFoundError("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 class Editor:
     """One browser window. Coordinates are percent of the image, as in Label Studio's regions."""
 
-    def __init__(self, label_studio_url: str, executable: str) -> None:
+    def __init__(self, label_studio_url: str, browser: Browser) -> None:
         self._url = label_studio_url
-        self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(
-            executable_path=executable, args=_ARGUMENTS
-        )
-        self._page = self._browser.new_page(viewport={"width": 1400, "height": 900})
+        self._page = browser.new_page(viewport={"width": 1400, "height": 900})
         self._page.set_default_timeout(_TIMEOUT_MS)
-
-    def __enter__(self) -> Editor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._browser.close()
-        self._playwright.stop()
 
     def log_in(self) -> None:
         """Log in as the only user of Label Studio."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 # The default folders of the settings are below the home folder. The user's own home folder is not
 # for tests. The variable is set before any import that reads it.
@@ -17,7 +18,14 @@ os.environ["HOME"] = _home.name  # noqa: TID251
 
 DATA = Path(__file__).parent / "data"
 # A test with one of these fixtures, or in tests/e2e, starts servers or a browser, or needs torch.
-SLOW_FIXTURES = {"backend", "start_backend", "redis_server", "machine", "seeded_checkpoint"}
+SLOW_FIXTURES = {
+    "backend",
+    "browser",
+    "machine",
+    "redis_server",
+    "seeded_checkpoint",
+    "start_backend",
+}
 
 _fast_test: str | None = None  # the name of the test that runs, when it is not marked slow
 
@@ -66,6 +74,18 @@ def seeded_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "seeded.pt"
     torch.save(seeded(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium for all tests: Playwright allows one at a time."""
+    from demo.editor import headless_chromium
+
+    try:
+        with headless_chromium() as running:
+            yield running
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

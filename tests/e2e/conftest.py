@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from demo.backend import ROOT, Backend
-from demo.editor import Editor, chromium
+from demo.editor import Editor
 from demo.label_studio import LabelStudio
 from model.weights import BUILTIN_PATH
 
@@ -46,10 +47,7 @@ def backend(
 
 
 @pytest.fixture(scope="session")
-def editor(label_studio: LabelStudio) -> Iterator[Editor]:
-    executable = chromium()
-    if executable is None:
-        pytest.skip("Chromium is not installed")
-    with Editor(label_studio.url, executable) as window:
-        window.log_in()
-        yield window
+def editor(label_studio: LabelStudio, browser: Browser) -> Editor:
+    window = Editor(label_studio.url, browser)
+    window.log_in()
+    return window

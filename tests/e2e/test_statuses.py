@@ -7,13 +7,12 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from backend.http.addresses import AllowedHosts
 from backend.http.client import HttpClient
 from backend.http.errors import HttpClientError
 from backend.images.fetching import Fetcher
-from demo.editor import chromium
 
 _buffer = BytesIO()
 Image.new("RGB", (8, 6), "red").save(_buffer, "PNG")
@@ -54,16 +53,10 @@ def host() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(host: str) -> Iterator[Page]:
-    executable = chromium()
-    if executable is None:
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(host)
-        yield page
-        browser.close()
+def page(host: str, browser: Browser) -> Page:
+    page = browser.new_page()
+    page.goto(host)
+    return page
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -17,13 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from backend.images.decoding import MAX_PIXELS, decode, decode_scaled
 from backend.images.errors import ImageError
 from backend.images.formats import FORMATS, SUFFIXES
 from backend.images.pixel_budget import PixelBudget
-from demo.editor import chromium
 
 Show = Callable[[bytes], npt.NDArray[np.int_] | None]
 
@@ -52,29 +51,20 @@ _SHOW = """async (base64) => {
 
 
 @pytest.fixture(scope="module")
-def shown() -> Iterator[Show]:
+def shown(browser: Browser) -> Show:
     """What Chromium shows of a file: H x W x 3 on white, None where it refuses the file."""
-    executable = chromium()
-    if executable is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_page()
+    page = browser.new_page()
 
-        def show(content: bytes) -> npt.NDArray[np.int_] | None:
-            answer = page.evaluate(_SHOW, base64.b64encode(content).decode())
-            if answer is None:
-                return None
-            height, width, text = answer
-            pixels = np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)
-            alpha = pixels[..., 3:] / 255
-            return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(int)
+    def show(content: bytes) -> npt.NDArray[np.int_] | None:
+        answer = page.evaluate(_SHOW, base64.b64encode(content).decode())
+        if answer is None:
+            return None
+        height, width, text = answer
+        pixels = np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)
+        alpha = pixels[..., 3:] / 255
+        return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(int)
 
-        yield show
-        browser.close()
+    return show
 
 
 def check(shown: Show, content: bytes, tolerance: int = 1, mean: float = 1.0) -> None:
