@@ -1,8 +1,11 @@
 """A request with a great many points or boxes costs no gigabytes, and says what to do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
+from PIL import Image
 
 from backend.regions.prompts import MAX_POINTS, MAX_REGIONS
 from model.predictor import MAX_BATCH
@@ -66,3 +69,29 @@ def test_too_many_points_on_one_object_are_named(ask) -> None:
     assert f"there are more than {MAX_POINTS} points on one object: accept the mask" in log
     masks, _ = ask(*(point(30 + 0.5 * index) for index in range(MAX_POINTS)))
     assert len(masks) == 1
+
+
+def test_forty_first_clicks_on_large_images_take_little_memory(
+    start_backend, serve, click_at, tmp_path: Path
+) -> None:
+    """The whole images of 40 clicks that wait for the encoder would take 5.5 GB."""
+    gradient = Image.linear_gradient("L").resize((4000, 3000))
+    for index in range(40):
+        Image.merge("RGB", (gradient, gradient.rotate(180), gradient)).save(
+            tmp_path / f"{index}.jpg", quality=75 + index // 2
+        )
+    backend = start_backend(LABEL_STUDIO_URL=serve(tmp_path), CACHE_DISK_GB="0")
+
+    def click(index: int) -> int:
+        body = click_at(f"{backend.settings['LABEL_STUDIO_URL']}/{index}.jpg")
+        (region,) = body["params"]["context"]["result"]
+        region["original_width"], region["original_height"] = 4000, 3000
+        return backend.client.post("/predict", json=body).status_code
+
+    with ThreadPoolExecutor(40) as annotators:
+        assert set(annotators.map(click, range(40))) == {200}
+    assert backend.count("mobilesam_encodes_total") >= 32  # the others found no seat to wait
+    (worker,) = psutil.Process(backend.process.pid).children()
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    (peak_kb,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    assert int(peak_kb) < 1_500_000

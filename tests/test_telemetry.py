@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from model.weights import BUILTIN_PATH
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import socket, sys
@@ -24,9 +26,7 @@ socket.socket.connect = record("connect")
 
 import multiprocessing, threading
 from pathlib import Path
-from model import load_predictor
-from model.weights import BUILTIN_PATH
-load_predictor(BUILTIN_PATH, "openvino", "fp32", Path(sys.argv[1]))
+exec(sys.argv[3])
 for thread in threading.enumerate():  # what reports may do so beside the rest
     if thread is not threading.main_thread():
         thread.join(30)
@@ -36,13 +36,27 @@ assert "openvino" in sys.modules
 """
 
 
-def test_openvino_looks_nothing_up_and_writes_nothing(tmp_path: Path) -> None:
+ENGINE = """
+from model import load_predictor
+from model.weights import BUILTIN_PATH
+load_predictor(BUILTIN_PATH, "openvino", "fp32", Path(sys.argv[1]))
+"""
+SERVER = "import _wsgi"
+
+
+@pytest.mark.parametrize("program", [ENGINE, SERVER], ids=["engine", "server"])
+def test_nothing_is_looked_up_and_nothing_is_written(tmp_path: Path, program: str) -> None:
     home = tmp_path / "home"
     home.mkdir()
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, tmp_path / "models", tmp_path / "looked up"],
+        [sys.executable, "-c", PROGRAM, tmp_path / "models", tmp_path / "looked up", program],
         cwd=ROOT,
-        env={"HOME": str(home)},
+        env={
+            "HOME": str(home),
+            "CACHE_DIR": str(tmp_path / "cache"),
+            "MODEL_DIR": str(tmp_path / "models"),
+            "MOBILESAM_CHECKPOINT": str(BUILTIN_PATH),
+        },
         capture_output=True,
         text=True,
     )
