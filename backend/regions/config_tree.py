@@ -14,6 +14,12 @@ _MAX_CHARACTERS = 4 << 20
 _MAX_COPIES = 10_000  # of what stands in Repeaters, in one task; the editor draws far fewer
 _INDEX_FLAG = "{{idx}}"
 
+# The editor reads names in any case. These are the spellings that the backend looks for.
+_TAGS = {name.lower(): name for name in ("Image", "Label", "Labels", "Repeater", "Filter")}
+_ATTRIBUTES = {
+    name.lower(): name for name in ("toName", "valueList", "indexFlag", "allowEmpty", "apiUrl")
+}
+
 
 def read(xml: str) -> etree._Element:
     """The tags of a labeling config, without comments.
@@ -41,7 +47,7 @@ def read(xml: str) -> etree._Element:
         remove_pis=True,
     )
     try:
-        return etree.fromstring(xml, parser)
+        return _as_the_editor_reads(etree.fromstring(xml, parser))
     except etree.XMLSyntaxError as error:
         raise MalformedRequestError(
             f"label_config cannot be read as a labeling config: {error.msg}"
@@ -50,6 +56,23 @@ def read(xml: str) -> etree._Element:
         raise MalformedRequestError(
             "label_config declares an encoding in <?xml ...?>, and must not: remove it"
         ) from error
+
+
+def _as_the_editor_reads(tree: etree._Element) -> etree._Element:
+    """The tags without a default namespace and with names in one case. Text counts as a value."""
+    for tag in tree.iter("*"):
+        if tag.prefix is None:
+            name = etree.QName(tag).localname
+            tag.tag = _TAGS.get(name.lower(), name)
+        attributes = {
+            _ATTRIBUTES.get(name.lower(), name.lower()): value for name, value in tag.items()
+        }
+        text = (tag.text or "").strip()
+        if text and len(tag) == 0:
+            attributes["value"] = text
+        tag.attrib.clear()
+        tag.attrib.update(attributes)
+    return tree
 
 
 def has_repeater(tree: etree._Element) -> bool:

@@ -61,7 +61,7 @@ class Control:
     @property
     def has_labels(self) -> bool:
         """Whether its regions carry their label themselves."""
-        return self.type.endswith("Labels")
+        return self.type.lower().endswith("labels")
 
     @property
     def is_smart(self) -> bool:

@@ -140,6 +140,33 @@ def test_one_image_or_a_list(ask: Ask, image: str, data: dict[str, Any]) -> None
     assert rle(ask(config=config, data=data)) == rle(ask())
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(
+            """<view><image name="image" value="$image"/>
+            <brushlabels name="tag" toName="image"><label value="Object"/></brushlabels>
+            <keypointlabels name="tag2" toName="image"><label value="Object"/></keypointlabels>
+            </view>""",
+            id="tags-in-lower-case",
+        ),
+        pytest.param(
+            tools('<Label value="Object"/>').replace("toName", "TONAME"),
+            id="attributes-in-capitals",
+        ),
+        pytest.param(
+            tools('<Label value="Object"/>').replace("<View>", '<View xmlns="http://a.example">'),
+            id="namespace",
+        ),
+        pytest.param(tools("<Label> Object </Label>"), id="label-as-text"),
+    ],
+)
+def test_configs_as_the_editor_reads_them(ask: Ask, config: str) -> None:
+    (region,) = ask(config=config)
+    assert region["type"] == "brushlabels"
+    assert region["value"]["brushlabels"] == ["Object"]
+
+
 def test_a_list_of_images_says_nothing_in_the_log(ask: Ask, backend) -> None:
     """label-studio-ml, which reads each config too, misses the image in every click."""
     before = len(backend.log)
