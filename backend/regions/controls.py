@@ -94,12 +94,13 @@ class ImageSource:
         """The URLs of the images, as the task has them; none where the task has no such field.
 
         Like the editor, it takes a text for a list of one, and of a list under ``value`` the first
-        image.
+        image. An entry of a list that is no URL is an empty text: the others keep their places.
         """
         found = resolved(self.value, data)
         urls = found if isinstance(found, list) else [found]
         urls = urls if self.is_list else urls[:1]
-        return urls if all(isinstance(url, str) and url for url in urls) else []
+        urls = [url if isinstance(url, str) else "" for url in urls]
+        return urls if any(urls) else []
 
 
 def read_controls(tree: etree._Element, data: Any = None) -> tuple[Control, ...]:

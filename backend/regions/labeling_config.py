@@ -76,7 +76,7 @@ class LabelingConfig:
             except UnanswerableRequestError as error:
                 errors.append(error)
             else:
-                yield from (_ref(task, url) for url in urls)
+                yield from (_ref(task, url) for url in urls if url)
         if errors:
             raise errors[0]
 
@@ -97,6 +97,10 @@ class LabelingConfig:
             raise UnanswerableRequestError(
                 f'the region is on image {item_index + 1} of the tag "{to_name}", and the task has'
                 f" {len(urls)}: reload the page"
+            )
+        if not urls[item_index]:
+            raise UnanswerableRequestError(
+                f'image {item_index + 1} of the tag "{to_name}" has no URL in the task\'s data'
             )
         return _ref(task, urls[item_index])
 

@@ -140,6 +140,14 @@ def test_one_image_or_a_list(ask: Ask, image: str, data: dict[str, Any]) -> None
     assert rle(ask(config=config, data=data)) == rle(ask())
 
 
+@pytest.mark.parametrize("gap", ["", None, {"url": URL}])
+def test_a_gap_in_a_list_leaves_the_other_images(ask: Ask, click: dict[str, Any], gap: Any) -> None:
+    config = tools('<Label value="Object"/>', image='valueList="$pages"')
+    data = {"pages": [gap, URL]}
+    assert rle(ask(click | {"item_index": 1}, config=config, data=data)) == rle(ask())
+    assert ask(click | {"item_index": 0}, config=config, data=data) == []
+
+
 @pytest.mark.parametrize(
     "config",
     [
