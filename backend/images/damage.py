@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from backend.images.formats import Box, EncodedImage
 from backend.images.pixels import plain
 
 _END_OF_JPEG = b"\xff\xd9"
+_JPEG_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")  # the markers that a length follows
 # Height and width of the blocks that a pixel of an interlaced file fills until finer ones come,
 # the finest first.
 _ADAM7 = ((2, 1), (2, 2), (4, 2), (4, 4), (8, 4), (8, 8))
@@ -70,7 +72,7 @@ def _completed(encoded: EncodedImage) -> EncodedImage:
     if encoded.png is not None:
         return replace(encoded, png=encoded.png.inflated())
     if encoded.format.name == "JPEG" and encoded.open().info.get("progressive"):
-        return replace(encoded, content=encoded.content + _END_OF_JPEG)
+        return replace(encoded, content=_without_cut_segment(encoded.content) + _END_OF_JPEG)
     return encoded
 
 
@@ -83,6 +85,17 @@ def _with_whole_block(encoded: EncodedImage) -> bytes:
         if content[position] > left:
             return content[:position] + bytes([left]) + content[position + 1 :]
         position += 1 + content[position]
+    return content
+
+
+def _without_cut_segment(content: bytes) -> bytes:
+    """A JPEG file without the segment that its end cuts: that segment would swallow a new end."""
+    position = 2
+    while (marker := _JPEG_SEGMENT.search(content, position)) is not None:
+        length = int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        position = marker.end() + max(2, length)
+        if position > len(content):
+            return content[: marker.start()]
     return content
 
 

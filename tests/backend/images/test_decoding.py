@@ -645,6 +645,14 @@ class TestDamage:
         [
             pytest.param(jpeg(progressive=True)[:-2], id="jpeg-progressive"),
             pytest.param(cut(jpeg(progressive=True), 0.6), id="jpeg-progressive-cut"),
+            *(
+                pytest.param(
+                    jpeg(progressive=True)[: jpeg(progressive=True).rindex(marker) + length],
+                    id=f"jpeg-progressive-cut-in-{name}-{length}",
+                )
+                for name, marker in {"table": b"\xff\xc4", "scan-header": b"\xff\xda"}.items()
+                for length in (1, 3, 6)
+            ),
             pytest.param(cut(gif((20, 20), (0, 0)), 0.9), id="gif"),
             pytest.param(cut(gif((20, 20), (0, 0), interlaced=True), 0.9), id="gif-interlaced"),
             pytest.param(cut(gif((30, 30), (5, 5), transparent=7), 0.9), id="gif-transparent"),
