@@ -17,6 +17,7 @@ _GREY, _RGB = 0, 2  # colour types
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of the colour types
 _INFLATED_STEP = 256  # bytes
 _MAX_CHUNKS = 200_000
+_MAX_PALETTE = 256
 
 
 class PngError(ValueError):
@@ -112,9 +113,21 @@ def read_png(content: bytes) -> Png:
     png = Png(bytes(header))
     png.frame = (0, 0, *png.size)
     png.pixels = _pixels(png, chunks)
+    _check_transparency(png)
     if not png.pixels:
         raise PngError("it has no pixels")
     return png
+
+
+def _check_transparency(png: Png) -> None:
+    """Leave out the transparency where browsers pass over it, and cut a colour that is too long."""
+    found = png.chunks.pop(b"tRNS", b"")
+    if color := {_GREY: 2, _RGB: 6}.get(png.header[9]):  # bytes
+        is_used, found = len(found) >= color, found[:color]
+    else:
+        is_used = 0 < len(found) <= _MAX_PALETTE
+    if is_used:
+        png.chunks[b"tRNS"] = found
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:

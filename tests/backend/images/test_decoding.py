@@ -590,6 +590,7 @@ def flipped(content: bytes, share: float) -> bytes:
     return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
 
 
+KEY = NOISE[0, 0].astype(">u2").tobytes()
 BOMB_TEXT = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(5_000_000)))
 
 
@@ -617,7 +618,7 @@ class TestDamage:
             pytest.param(png(NOISE)[:-13] + b"\0" + png(NOISE)[-12:], id="png-checksum"),
             pytest.param(png(NOISE, damaged(chunk(b"tEXt", b"a\0b"))), id="png-text-checksum"),
             pytest.param(
-                png(NOISE, damaged(chunk(b"tRNS", NOISE[0, 0].astype(">u2").tobytes()))),
+                png(NOISE, damaged(chunk(b"tRNS", KEY))),
                 id="png-key-checksum",
             ),
             *(
@@ -669,6 +670,18 @@ class TestDamage:
             pytest.param(png(NOISE, BOMB_TEXT), id="large-text"),
             pytest.param(png(NOISE, *[BOMB_TEXT] * 20), id="large-texts"),
             pytest.param(png(NOISE, chunk(b"zTXt", b"a\0\0garbage")), id="broken-text"),
+            pytest.param(png(NOISE, chunk(b"tRNS", b"\0")), id="key-too-short"),
+            pytest.param(png(NOISE, chunk(b"tRNS", KEY + b"12")), id="key-too-long"),
+            pytest.param(png(GREY, chunk(b"tRNS", b""), color_type=0), id="grey-key-empty"),
+            pytest.param(png(GREY, chunk(b"tRNS", bytes(6)), color_type=0), id="grey-key-too-long"),
+            pytest.param(
+                png(GREY, chunk(b"PLTE", PALETTE), chunk(b"tRNS", b""), color_type=3),
+                id="palette-alpha-empty",
+            ),
+            pytest.param(
+                png(GREY, chunk(b"PLTE", PALETTE), chunk(b"tRNS", bytes(300)), color_type=3),
+                id="palette-alpha-too-long",
+            ),
             pytest.param(png(NOISE) + b"more", id="png-more"),
             pytest.param(jpeg() + b"more", id="jpeg-more"),
         ],
