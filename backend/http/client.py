@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 import time
 import weakref
@@ -27,6 +28,8 @@ from backend.http.sockets import CheckedNetwork, Resolve, look_up
 
 _TEMPORARY = (429, 502, 503, 504)
 _WITHOUT_A_BODY = (204, 205)
+# Browsers pass over any other Content-Encoding, such as "aws-chunked" and "utf-8" of storages.
+_COMPRESSIONS = frozenset(("gzip", "x-gzip", "deflate", "br", "zstd", "dcb", "dcz"))
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_KEEPALIVE = 20
 _KEEPALIVE_S = 5.0
@@ -231,8 +234,8 @@ class HttpClient:
             return replace(response, content=self._body(url, raw, received))
 
     def _body(self, url: httpx.URL, raw: httpcore.Response, headers: httpx.Headers) -> bytes:
-        encoding = headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):  # a few kilobytes can become gigabytes
+        encoding = headers.get("Content-Encoding", "").lower()
+        if _COMPRESSIONS & set(re.split(r"[\s,]+", encoding)):  # kilobytes can become gigabytes
             raise HttpClientError(
                 f"{redacted(url)} sends a compressed file ({encoding[:40]}), but the backend asks"
                 " for uncompressed files: switch the compression of images off on that host"

@@ -121,6 +121,11 @@ class TestFaults:
                 r"compressed file \(gzip, gzip\).*switch the compression of images off",
                 id="compressed",
             ),
+            pytest.param(
+                OK + b"Content-Encoding: aws-chunked,BR\r\nContent-Length: 3\r\n\r\nxyz",
+                "compressed file",
+                id="compressed-among-others",
+            ),
         ],
     )
     def test_each_ends_in_a_sentence(
@@ -128,6 +133,13 @@ class TestFaults:
     ) -> None:
         with pytest.raises(HttpClientError, match=sentence):
             ask(serve(answer).url)
+
+    @pytest.mark.parametrize("encoding", ["aws-chunked", "utf-8", "none", "identity, identity", ""])
+    def test_an_encoding_that_is_no_compression_is_passed_over(
+        self, serve: Callable[..., Server], encoding: str
+    ) -> None:
+        head = f"Content-Encoding: {encoding}\r\nContent-Length: 3\r\n\r\n".encode()
+        assert ask(serve(OK + head + b"xyz").url).content == b"xyz"
 
     def test_nobody_listens(self, serve: Callable[..., Server]) -> None:
         server = serve(b"")
