@@ -74,14 +74,14 @@ def normal_form(url: str) -> tuple[str, bool]:
     scheme, colon, _ = url[:20].partition(":")
     if colon and scheme.lower() in ("data", *STORAGES):
         return scheme.lower() + url[len(scheme) :], False
-    if url.startswith("//"):
+    if url[:2].replace("\\", "/") == "//":
         form, is_signed = normal_form(f"http:{url}")
         return form.removeprefix("http:"), is_signed
     url = url.partition("#")[0]
     before, mark, query = url.partition("?")
     before = before.replace("\\", "/")
     host, path = "", before
-    if not url.startswith("/"):
+    if not before.startswith("/"):
         parsed = parse_url(before + mark + query)
         userinfo = f"{parsed.userinfo.decode()}@" if parsed.userinfo else ""
         port = "" if parsed.port is None else f":{parsed.port}"

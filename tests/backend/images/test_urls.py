@@ -41,6 +41,8 @@ def key(url: str) -> str:
             ["http://h/b/a", "http://h/c/../b/./a", "http://h/c/%2E%2e/b/a", "http:\\\\h\\b\\a"],
             id="dots-and-backslashes",
         ),
+        pytest.param(["//h/a", "\\\\h\\a", "/\\h/a"], id="backslashes-before-a-host"),
+        pytest.param(["/data/upload/1/a", "\\data\\upload\\1\\a"], id="backslashes-of-a-path"),
         pytest.param(["http://h", "http://h/", "http://h/?", "http://h/#"], id="nothing"),
         pytest.param(
             [
