@@ -13,11 +13,13 @@ def resolved(value: str, data: Any) -> Any:
 
     Returns:
         The field itself where the value is nothing else, which may be a list; else a text. None
-        where the data has no such field.
+        where the data has not every field.
     """
     whole = _VARIABLE.fullmatch(value)
     if whole:
         return looked_up(data, whole[1])
+    if any(looked_up(data, match[1]) is None for match in _VARIABLE.finditer(value)):
+        return None
     return _VARIABLE.sub(lambda match: str(looked_up(data, match[1])), value)
 
 

@@ -46,6 +46,12 @@ class TestImages:
         with pytest.raises(UnanswerableRequestError, match='no image URL under "image"'):
             config(KEYPOINTS).image_ref({"data": data}, "image")
 
+    @pytest.mark.parametrize("value", ["$my-image", "https://h.example/$image", "$image$image"])
+    def test_a_text_with_a_field_that_is_missing_is_no_url(self, value: str) -> None:
+        tags = config(KEYPOINTS, image=f'<Image name="image" value="{value}"/>')
+        with pytest.raises(UnanswerableRequestError, match="no image URL under"):
+            tags.image_ref({"data": {"my-image": "/a.png"}}, "image")
+
     def test_a_list_of_images(self) -> None:
         tags = config(KEYPOINTS, image='<Image name="image" valueList="$pages"/>')
         task = {"data": {"pages": ["/a.png", "/b.png"]}}
