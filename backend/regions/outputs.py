@@ -142,7 +142,8 @@ def _no_label(controls: Sequence[Control], labels: Sequence[Label]) -> Unanswera
         return UnanswerableRequestError(
             f"no label was chosen, and {tags} needs a label: choose a label first"
         )
-    names = " and ".join(f'"{label.name}"' for label in labels)
+    missing = [label for label in labels if not any(control.find(label) for control in controls)]
+    names = " and ".join(f'"{label.name}"' for label in missing or labels)
     return UnanswerableRequestError(
         f"{tags} has no label {names}: add it there, as the smart tools have it"
     )

@@ -126,7 +126,7 @@ class TestLabels:
     def test_two_labels(self) -> None:
         two = [Label("Object"), Label("Other")]
         assert tools(LABELS).output_for("image", two).labels == ("Object", "Other")
-        with pytest.raises(UnanswerableRequestError, match='has no label "Object" and "Third"'):
+        with pytest.raises(UnanswerableRequestError, match='has no label "Third": add'):
             tools(LABELS).output_for("image", [Label("Object"), Label("Third")])
         beside = config("Labels", "Brush").output_for("image", two)
         assert beside.labels == ("Object", "Other")
