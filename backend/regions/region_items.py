@@ -37,10 +37,11 @@ def prompt_regions(result: Sequence[Any]) -> list[list[Item]]:
     where a Labels tag has the labels, and each answer of the annotator for the region (choices,
     texts, ratings and others). Where no region is a prompt, the result is every region.
     """
-    items_of: dict[str | int, list[Item]] = {}
+    items_of: dict[tuple[str, object], list[Item]] = {}
     for index, item in enumerate(as_items(result)):
         region_id = item.get("id")
-        items_of.setdefault(region_id if isinstance(region_id, str) else index, []).append(item)
+        has_id = isinstance(region_id, str | int)
+        items_of.setdefault(("id", region_id) if has_id else ("", index), []).append(item)
     regions = []
     for items in items_of.values():
         others = [item for item in items if not _is_prompt(item)]

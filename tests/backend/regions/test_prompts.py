@@ -113,9 +113,11 @@ class TestParse:
         assert names(interaction) == ["Object"]
         assert len(interaction.points) == 1
 
-    def test_a_box_has_the_label_of_its_labels_tag(self) -> None:
+    @pytest.mark.parametrize("region_id", ["wVDylx1H_M", 7, 0])
+    def test_a_box_has_the_label_of_its_labels_tag(self, region_id: str | int) -> None:
         """The editor writes no label into the rectangle itself."""
-        box = rectangle(10, 20, 30, 40) | {"type": "rectangle", "from_name": "point"}
+        box = rectangle(10, 20, 30, 40)
+        box |= {"type": "rectangle", "from_name": "point", "id": region_id}
         del box["value"]["rectanglelabels"]
         label = box | {"type": "labels", "from_name": "labels"}
         label["value"] = {**box["value"], "labels": ["Object"]}
