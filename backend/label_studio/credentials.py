@@ -44,11 +44,6 @@ class Credential:
             return f"the short-lived access token in {self.source}"
         return f"the legacy token in {self.source}"
 
-    @property
-    def is_legacy(self) -> bool:
-        """Whether this is a legacy token. Label Studio switches them off by default."""
-        return not (self._is_personal or self._is_access)
-
     def header(self, exchange: Exchange) -> str:
         """The Authorization header to send.
 
