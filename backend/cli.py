@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from backend import __version__
 from backend.commands import doctor, precompute
 from backend.label_studio.errors import LabelStudioError
 from backend.regions.errors import MalformedRequestError
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend")
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (precompute, doctor):
         command.add_to(commands)

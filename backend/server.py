@@ -17,7 +17,7 @@ from flask.json.provider import JSONProvider
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 
-from backend import metrics, webhooks
+from backend import __version__, metrics, webhooks
 from backend.access import Access
 from backend.log import Problems, keep_problems
 from backend.plugin import MobileSAMBackend
@@ -103,7 +103,11 @@ def create_app(settings: Settings) -> Flask:
 
     @app.get("/")
     def index() -> Response:
-        return jsonify(name="MobileSAM backend for Label Studio", model_version=model_version)
+        return jsonify(
+            name="MobileSAM backend for Label Studio",
+            version=__version__,
+            model_version=model_version,
+        )
 
     @app.get("/health")
     def health() -> Response:

@@ -17,6 +17,8 @@ import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image
 
+from backend import __version__
+
 Recorded = Callable[[str], dict]
 
 CLICKS = {
@@ -119,7 +121,9 @@ def test_the_workers_run_without_torch(start_backend, image_host: str, recorded:
 
 
 def test_the_first_page(backend) -> None:
-    assert backend.client.get("/").json()["model_version"] == "mobile-sam-builtin"
+    shown = backend.client.get("/").json()
+    assert shown["model_version"] == "mobile-sam-builtin"
+    assert shown["version"] == __version__
 
 
 def test_200_mixed_requests_at_once(backend, recorded: Recorded) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from backend import __version__
 from backend.http.addresses import AllowedHosts
 from backend.http.client import HttpClient, Limits, Response, parse_url
 from backend.http.errors import HttpClientError
@@ -260,6 +261,12 @@ def test_cookies_are_not_kept(serve: Callable[..., Server]) -> None:
         http.request("GET", httpx.URL(server.url), deadline=http.deadline())
     assert len(server.requests) == 2
     assert b"Cookie" not in server.requests[1]
+
+
+def test_hosts_are_told_the_version(serve: Callable[..., Server]) -> None:
+    server = serve(OK + b"Content-Length: 0\r\n\r\n")
+    ask(server.url)
+    assert f"User-Agent: mobile-sam-backend/{__version__}\r\n".encode() in server.requests[0]
 
 
 @pytest.mark.parametrize(
