@@ -18,6 +18,7 @@ from backend.http.client import HttpClient
 from backend.images.fetching import Fetcher
 from backend.images.freshness import ImageWatch
 from backend.images.loading import ImageLoader
+from backend.label_studio.api_key import ApiKey
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
 from backend.prefetch import Prefetcher
@@ -86,7 +87,7 @@ def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> 
     """
     return LabelStudio(
         settings.label_studio_url,
-        settings.label_studio_api_key,
+        ApiKey(settings.label_studio_api_key, settings.label_studio_api_key_file),
         http or connect_http(settings),
         SetupInfoFile(settings.cache_dir / "label-studio.json"),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from backend.http.client import HttpClient, Response, origin, redacted
+from backend.label_studio.api_key import ApiKey
 from backend.label_studio.credentials import Credential
 from backend.label_studio.discovery import Discovery
 from backend.label_studio.errors import LabelStudioError
@@ -28,16 +29,17 @@ class LabelStudio:
 
     Args:
         url: the address of Label Studio without a slash at the end; None to use ``/setup``'s.
-        api_key: a personal access token, a legacy token, or None.
+        api_key: a personal access token, a legacy token, or where such a token is.
         http: makes the requests.
-        setup_info: keeps what ``/setup`` says. It is used where ``url`` or ``api_key`` is None.
+        setup_info: keeps what ``/setup`` says. It is used where ``url`` is None, and where Label
+            Studio does not accept ``api_key``.
         container_hosts: see :class:`Discovery`.
     """
 
     def __init__(
         self,
         url: str | None,
-        api_key: str | None,
+        api_key: str | ApiKey | None,
         http: HttpClient | None = None,
         setup_info: SetupInfoFile | None = None,
         container_hosts: tuple[str, ...] | None = None,
@@ -46,6 +48,8 @@ class LabelStudio:
         self._http = http
         self._setup_info = setup_info
         self._discovery = Discovery(url, http, setup_info, container_hosts)
+        if not isinstance(api_key, ApiKey):
+            api_key = ApiKey(api_key)
         self._sign_in = SignIn(api_key, http, self._discovery, setup_info)
         self._told: set[str] = set()
 

@@ -13,6 +13,7 @@ import httpx
 
 from backend.http.client import HttpClient, Response, redacted
 from backend.http.errors import HttpClientError
+from backend.label_studio.api_key import ApiKey
 from backend.label_studio.credentials import Credential
 from backend.label_studio.discovery import Discovery
 from backend.label_studio.errors import LabelStudioError
@@ -20,15 +21,12 @@ from backend.label_studio.setup_info import SetupInfoFile
 
 logger = logging.getLogger(__name__)
 
-_API_KEY = "LABEL_STUDIO_API_KEY"
-_NEW_TOKEN = "create a personal access token in Label Studio (Account & Settings) and set it as"
-
 
 class SignIn:
     """Makes requests to Label Studio. Threads may share a sign-in.
 
     Args:
-        api_key: a personal access token, a legacy token, or None.
+        api_key: where the operator's token is.
         http: makes the requests.
         discovery: where Label Studio is.
         setup_info: the last ``/setup``. Its token is tried if Label Studio refuses ``api_key``.
@@ -39,12 +37,13 @@ class SignIn:
 
     def __init__(
         self,
-        api_key: str | None,
+        api_key: ApiKey,
         http: HttpClient,
         discovery: Discovery,
         setup_info: SetupInfoFile | None,
     ) -> None:
-        self._set_credential = Credential(api_key, _API_KEY) if api_key else None
+        self._api_key = api_key
+        self._set_credential: Credential | None = None
         self._http = http
         self._discovery = discovery
         self._setup_info = setup_info
@@ -86,7 +85,7 @@ class SignIn:
             status = response.status
             if credential:
                 refused.append(f"{credential} ({status})")
-        raise LabelStudioError(_refusal(url, status, refused))
+        raise LabelStudioError(_refusal(url, status, refused, self._api_key.remedy))
 
     def request(
         self,
@@ -137,6 +136,7 @@ class SignIn:
 
     def _credentials(self) -> list[Credential | None]:
         """The credentials to try, in order; None stands for a request without a token."""
+        self._set_credential = self._api_key.credential(self._set_credential)
         offered = [self._set_credential] if self._set_credential else []
         token = self._setup_info.read().access_token if self._setup_info else None
         if token and token.isascii() and token.isprintable():
@@ -155,12 +155,12 @@ class _RefusedError(ValueError):
         self.status = status
 
 
-def _refusal(url: httpx.URL, status: int, refused: list[str]) -> str:
+def _refusal(url: httpx.URL, status: int, refused: list[str], remedy: str) -> str:
     """A sentence: why Label Studio answered 401 or 403, and the remedy."""
     asked = f"Label Studio refuses {redacted(url)}"
     if not refused:
-        return f"{asked} ({status}) without a token: {_NEW_TOKEN} {_API_KEY}"
-    sentence = f"{asked} to {' and to '.join(refused)}: {_NEW_TOKEN} {_API_KEY}"
+        return f"{asked} ({status}) without a token: {remedy}"
+    sentence = f"{asked} to {' and to '.join(refused)}: {remedy}"
     if any("legacy token" in token for token in refused):
         sentence += "; Label Studio refuses legacy tokens unless the organization allows them"
     if url.path.startswith("/data/local-files") and status == httpx.codes.FORBIDDEN:

@@ -24,6 +24,7 @@ def test_everything_set() -> None:
         {
             "LABEL_STUDIO_URL": "http://label-studio:8080/",
             "LABEL_STUDIO_API_KEY": "key",
+            "LABEL_STUDIO_API_KEY_FILE": "/run/secrets/token",
             "LOCAL_FILES_DOCUMENT_ROOT": "/",
             "ALLOWED_HOSTS": "minio 10.0.0.0/8",
             "BASIC_AUTH_USER": "user",
@@ -46,6 +47,7 @@ def test_everything_set() -> None:
     assert settings == Settings(
         label_studio_url="http://label-studio:8080",
         label_studio_api_key="key",
+        label_studio_api_key_file=Path("/run/secrets/token"),
         local_files_document_root=Path("/"),
         allowed_hosts=AllowedHosts.parse("minio, 10.0.0.0/8"),
         basic_auth=("user", "secret"),

@@ -23,6 +23,7 @@ from backend.http.errors import HttpClientError
 from backend.images.errors import ImageError
 from backend.images.fetching import Fetcher
 from backend.images.image_ref import ImageRef
+from backend.label_studio.api_key import ApiKey
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.label_studio.setup_info import SetupInfo, SetupInfoFile
@@ -308,6 +309,36 @@ class TestTokens:
             "Token from-setup",
             "Token from-setup",
         ]
+
+    def test_a_file_that_comes_and_changes_after_the_start(
+        self, label_studio: Host, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "token"
+        requests = http_client()
+        files = Fetcher(studio(label_studio.url, ApiKey(file=file), requests), requests)
+        label_studio.accept("Token first")
+        with pytest.raises(LabelStudioError, match="FILE.*cannot be read now: No such file"):
+            files.fetch("/data/image")
+        file.write_text(" \n")
+        with pytest.raises(LabelStudioError, match="which holds no token now"):
+            files.fetch("/data/image")
+        file.write_text("first\n")
+        assert files.fetch("/data/image").content == b"image"
+        label_studio.accept("Token second")
+        with pytest.raises(LabelStudioError, match=r"legacy token in LABEL_STUDIO_API_KEY_FILE"):
+            files.fetch("/data/image")
+        file.write_text("second")
+        assert files.fetch("/data/image").content == b"image"
+
+    def test_a_token_that_is_set_goes_before_the_file(
+        self, label_studio: Host, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "token"
+        file.write_text("of the file")
+        requests = http_client()
+        api_key = ApiKey(LEGACY_TOKEN, file)
+        Fetcher(studio(label_studio.url, api_key, requests), requests).fetch("/data/image")
+        assert label_studio.asked == [("/data/image", f"Token {LEGACY_TOKEN}")]
 
     @pytest.mark.parametrize(
         ("token", "sentence"),
