@@ -19,6 +19,8 @@ TOKEN_SIDE = 16  # pixels of the input frame that a token of the image embedding
 WINDOWS = (7, 7, 14, 7)  # side of an attention window, by stage of the trunk; stage 0 has none
 MASK_TOKENS = 4  # one single-mask token, then three for the answers to an ambiguous prompt
 POINT_KINDS = 4  # background, foreground, box top-left, box bottom-right: as point labels count
+# The names of all tensors behind the image encoder begin with one of these.
+DECODER_PARTS = ("prompt_encoder.", "mask_decoder.")
 
 _EXPANSION = 4  # hidden width of the trunk's convolution blocks and MLPs, as a multiple
 _LARGEST = 4096  # of any size below; the published network's largest is 2048
@@ -73,6 +75,12 @@ def tensor_shapes(config: MobileSAMConfig) -> Mapping[str, Shape]:
             *_mask_decoder(config),
         ]
     )
+
+
+def decoder_shapes(config: MobileSAMConfig) -> Mapping[str, Shape]:
+    """The part of :func:`tensor_shapes` behind the image encoder: what a project may learn."""
+    shapes = tensor_shapes(config)
+    return {name: shape for name, shape in shapes.items() if name.startswith(DECODER_PARTS)}
 
 
 def _check_size(name: str, value: object, default: object) -> None:
