@@ -115,7 +115,7 @@ def _segment_view(
     last = _replay(predictor, embedding, known)
     answers = predictor.predict_low_res(embedding, last)
     predictions = [
-        _clean(embedding, answer, prompt, predictor.engine.image_size)
+        clean(answer, prompt, embedding.original_size, predictor.engine.image_size)
         for answer, prompt in zip(answers, prompts, strict=True)
     ]
     if mask_inputs is not None:
@@ -155,15 +155,20 @@ def _is_replayed(prompt: Prompt, count: int) -> bool:
     )
 
 
-def _clean(
-    embedding: ImageEmbedding, answer: LowResPrediction, prompt: Prompt, image_size: int
+def clean(
+    answer: LowResPrediction, prompt: Prompt, original_size: tuple[int, int], image_size: int
 ) -> MaskPrediction:
     """Upsample a mask and clean it up.
 
     Parts and holes are found in the input frame. It shows all of them, and the original image may
     have ten times as many pixels.
+
+    Args:
+        answer: the network's answer to ``prompt``.
+        prompt: in pixels of the image. Points with the label -1 decide nothing.
+        original_size: (H, W) of the image.
+        image_size: S.
     """
-    original_size = embedding.original_size
     frame = transforms.upsample_to_frame(answer.low_res_mask, original_size, image_size)
     positive = frame > 0
     coords = transforms.points_to_input_frame(prompt.point_coords, original_size, image_size)

@@ -90,7 +90,7 @@ class Predictor:
         for indices in _alike(prompts):
             group = [prompts[index] for index in indices]
             choose = partial(_best_answers, group)
-            low_res_masks, iou_predictions = self._decode(embedding, group, choose)
+            low_res_masks, iou_predictions = self.decode(embedding, group, choose)
             answers = choose(iou_predictions)
             for row, (index, answer) in enumerate(zip(indices, answers, strict=True)):
                 best[index] = LowResPrediction(
@@ -110,18 +110,28 @@ class Predictor:
                 network's order. False for the single mask.
         """
         if multimask_output:
-            low_res_masks, ious = (a[0, 1:] for a in self._decode(embedding, [prompt]))
+            low_res_masks, ious = (a[0, 1:] for a in self.decode(embedding, [prompt]))
         else:
-            low_res_masks, ious = (a[0, :1] for a in self._decode(embedding, [prompt], _single))
+            low_res_masks, ious = (a[0, :1] for a in self.decode(embedding, [prompt], _single))
         return [
             self._upsampled(embedding, LowResPrediction(low_res_mask, float(iou_prediction)))
             for low_res_mask, iou_prediction in zip(low_res_masks, ious, strict=True)
         ]
 
-    def _decode(
+    def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], choose: Choose | None = None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """What ``Engine.decode`` gives for prompts that fit into one array."""
+        """Run the decoder on prompts that have the same number of points.
+
+        Args:
+            embedding: the embedding of the image, made by this predictor.
+            prompts: in pixels of the original image. All or none of them have a box, and all or
+                none a mask input.
+            choose: see :meth:`model.engines.Engine.decode`.
+
+        Returns:
+            What :meth:`model.engines.Engine.decode` gives.
+        """
         coords = transforms.points_to_input_frame(
             np.stack([prompt.point_coords for prompt in prompts]),
             embedding.original_size,
