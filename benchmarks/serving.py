@@ -21,7 +21,6 @@ import psutil
 from PIL import Image
 
 from backend.allocator import keep_small_return_large
-from backend.regions import brush_rle
 from benchmarks import installation
 from benchmarks.agreement import as_kept
 from benchmarks.installation import Installation
@@ -30,6 +29,7 @@ from benchmarks.timing import elapsed_ms, median_ms
 from demo.backend import ROOT, Backend
 from demo.smart_regions import keypoint, predict_request
 from model import Prompt, interactive, load_predictor
+from model.formats import brush_rle
 
 ANNOTATORS = (1, 4, 8)
 _LABEL_CONFIG = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()

@@ -63,8 +63,8 @@ def click(size: str) -> tuple[float, float]:
 
 
 def _ours(checkpoint: Path, repetitions: int, engine: str, precision: str) -> Measured:
-    from backend.regions import brush_rle
     from model import ImageEmbedding, Prompt, load_predictor
+    from model.formats import brush_rle
 
     predictor = load_predictor(checkpoint, engine, precision, checkpoint.parent)  # type: ignore[arg-type]
 

@@ -13,13 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from training.labelled_images import (
-    LabelledDataset,
-    LabelledImage,
-    fill_polygon,
-    find_picture,
-    read_image,
-)
+from model.formats.polygons import Polygon, fill
+from training.labelled_images import LabelledDataset, LabelledImage, find_picture, read_image
 from training.scenes import Bool
 
 _MIN_AREA = 16  # pixels
@@ -92,10 +87,8 @@ def _load(
 def _mask(segmentation: Any, size: tuple[int, int]) -> Bool:
     """H x W of polygons or run lengths."""
     if isinstance(segmentation, list):
-        mask = np.zeros(size, dtype=np.bool_)
-        for ring in segmentation:
-            mask |= fill_polygon(np.reshape(ring, (-1, 2)), size)
-        return mask
+        rings = [np.reshape(np.asarray(ring, np.float64), (-1, 2)) for ring in segmentation]
+        return fill([Polygon(ring) for ring in rings], size)
     if tuple(segmentation["size"]) != size:
         raise ValueError(f"its size is {segmentation['size']}, the picture's is {list(size)}")
     counts = segmentation["counts"]

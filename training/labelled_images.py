@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
-from skimage.draw import polygon
 
 from training.scenes import Bool
 
@@ -102,22 +101,6 @@ def label_map(labelled: LabelledImage, most: int, unknown: int) -> npt.NDArray[n
     if labelled.unknown is not None:
         labels[labelled.unknown] = unknown
     return labels
-
-
-def fill_polygon(points: npt.ArrayLike, size: tuple[int, int]) -> Bool:
-    """The pixels whose centre is inside a polygon.
-
-    Args:
-        points: N x 2 (x, y) in pixels. (0, 0) is the outer corner of the first pixel.
-        size: (H, W) of the mask.
-
-    Returns:
-        H x W.
-    """
-    corners = np.asarray(points, np.float64) - 0.5
-    mask = np.zeros(size, dtype=np.bool_)
-    mask[polygon(corners[:, 1], corners[:, 0], size)] = True
-    return mask
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

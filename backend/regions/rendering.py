@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from backend.regions import brush_rle, mask_shapes
+from backend.regions import mask_shapes
 from backend.regions.controls import Control
 from backend.regions.outputs import Output
 from backend.regions.prompts import Interaction
 from model.cleanup import main_parts
+from model.formats import brush_rle
 from model.types import MaskPrediction
 
 Value = dict[str, Any]

@@ -134,7 +134,7 @@ def test_pictures_are_found_by_any_url(tmp_path: Path, url: str) -> None:
         ),
         pytest.param(
             task(result("brush", {"format": "rle", "rle": [0, 0, 0, 9]})),
-            "the brush one on .* is broken",
+            "annotation of .* is broken: the brush one cannot be read: the brush RLE",
             id="brush",
         ),
         pytest.param(

@@ -12,12 +12,13 @@ from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image
 from skimage.measure import grid_points_in_poly
 
-from backend.regions import brush_rle, rendering
+from backend.regions import rendering
 from backend.regions.controls import Label
 from backend.regions.labeling_config import LabelingConfig
 from backend.regions.outputs import TAGLESS_OUTPUT
 from backend.regions.prompts import Interaction
 from model import MaskPrediction
+from model.formats import brush_rle
 
 CLICK = Interaction("image", (Label("Other"),), (100, 200), points=((45, 30, 1),))
 LABELS = '<Label value="Object"/><Label value="Other"/>'

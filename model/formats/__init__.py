@@ -1,0 +1,1 @@
+"""Masks as others write them: polygons, run lengths, files. Arrays in, plain values out."""
