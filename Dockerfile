@@ -42,6 +42,7 @@ FROM python AS server
 COPY --from=weights /weights /weights
 COPY model ./model
 COPY backend ./backend
+COPY examples ./examples
 COPY _wsgi.py gunicorn.conf.py LICENSE NOTICE ./
 RUN python -m compileall -q model backend \
     && useradd --uid 1000 backend && install --directory --owner=backend /data

@@ -37,6 +37,8 @@ class Settings:
         label_studio_api_key: a personal access token or a legacy token.
         label_studio_api_key_file: a file with such a token, used where the token is not set. The
             file may come later.
+        label_studio_user: the (email, password) of the user who signs in where there is no token.
+            Only the command ``connect`` signs in.
         local_files_document_root: the folder that Label Studio serves as local files, at its path
             on this machine, or None.
         allowed_hosts: hosts and networks beside the public internet that images may come from.
@@ -59,6 +61,7 @@ class Settings:
     label_studio_url: str | None = None
     label_studio_api_key: str | None = None
     label_studio_api_key_file: Path | None = None
+    label_studio_user: tuple[str, str] | None = None
     local_files_document_root: Path | None = None
     allowed_hosts: AllowedHosts = AllowedHosts()
     certificate_authorities: tuple[Path, ...] = ()
@@ -92,6 +95,7 @@ class Settings:
             label_studio_url=read.url("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
             label_studio_api_key=read.text("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
             label_studio_api_key_file=read.path("LABEL_STUDIO_API_KEY_FILE"),
+            label_studio_user=read.pair("LABEL_STUDIO_USERNAME", "LABEL_STUDIO_PASSWORD"),
             local_files_document_root=read.folder(
                 "LOCAL_FILES_DOCUMENT_ROOT", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
             ),

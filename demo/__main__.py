@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import ExitStack
 
+from backend.label_studio.errors import LabelStudioError
 from demo.backend import ROOT, Backend
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio
 from demo.pictures import pictures
@@ -32,7 +33,7 @@ def main() -> int:
                 flush=True,
             )
             signal.pause()
-        except RuntimeError as error:
+        except (LabelStudioError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -61,9 +62,9 @@ def _start(running: ExitStack) -> str:
 
 def _project(label_studio: LabelStudio) -> int:
     """The demo's project: the project of an earlier run, or a new one."""
-    for project in label_studio.projects():
-        if project["title"] == TITLE:
-            return int(project["id"])
+    project_id = label_studio.find_project(TITLE)
+    if project_id is not None:
+        return project_id
     _say("making a project of photographs and synthetic scenes")
     files = pictures()
     config = (ROOT / "examples" / "keypoints-and-boxes.xml").read_text()

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import httpx
-
+from backend.label_studio.session import Session
 from demo.process import WebServerProcess, free_port
 
 EMAIL = "admin@example.com"
@@ -51,7 +50,7 @@ class LabelStudio(WebServerProcess):
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(data_dir),
         }
         # Not signed in before it answers, but to be closed however far the start gets.
-        self._session = httpx.Client(base_url=self.url, timeout=60, follow_redirects=True)
+        self._session = Session(self.url)
         super().__init__(
             [executable, "start", "--no-browser", "--internal-host=127.0.0.1", f"--port={port}"],
             data_dir / "label-studio.log",
@@ -59,7 +58,7 @@ class LabelStudio(WebServerProcess):
             data_dir,
             timeout_s=300,
         )
-        self._sign_in()
+        self._session.sign_in(EMAIL, PASSWORD)
         self.token = self._personal_access_token(data_dir / "token")
 
     def stop(self) -> None:
@@ -67,16 +66,13 @@ class LabelStudio(WebServerProcess):
         self._session.close()
         super().stop()
 
-    def projects(self) -> list[dict[str, Any]]:
-        """Every project."""
-        projects: list[dict[str, Any]] = self._call("GET", "/api/projects/")["results"]
-        return projects
+    def find_project(self, title: str) -> int | None:
+        """The id of the oldest project with this title, or None."""
+        return self._session.find_project(title)
 
     def create_project(self, title: str, label_config: str) -> int:
         """Make a project; returns its id."""
-        body = {"title": title, "label_config": label_config}
-        project_id: int = self._call("POST", "/api/projects/", json=body)["id"]
-        return project_id
+        return self._session.create_project(title, label_config)
 
     def upload(self, project_id: int, images: Mapping[str, bytes]) -> None:
         """Make one task of each image; the keys are file names."""
@@ -128,8 +124,7 @@ class LabelStudio(WebServerProcess):
     def export(self, project_id: int, export_type: str) -> dict[str, bytes]:
         """Export a project in a format such as "COCO"; returns the files by name."""
         path = f"/api/projects/{project_id}/export"
-        response = self._session.get(path, params={"exportType": export_type})
-        response.raise_for_status()
+        response = self._session.download(path, {"exportType": export_type})
         if response.headers["Content-Type"] != "application/zip":
             return {"result": response.content}
         with ZipFile(BytesIO(response.content)) as archive:
@@ -143,14 +138,7 @@ class LabelStudio(WebServerProcess):
         """
         for other in self._call("GET", "/api/ml", params={"project": project_id}):
             self._call("DELETE", f"/api/ml/{other['id']}")
-        body = {
-            "project": project_id,
-            "url": backend_url,
-            "title": "MobileSAM",
-            "is_interactive": True,
-        }
-        backend_id: int = self._call("POST", "/api/ml", json=body)["id"]
-        return backend_id
+        return self._session.connect_backend(project_id, backend_url)
 
     def ask(self, backend_id: int, task_id: int, context: Mapping[str, Any]) -> dict[str, Any]:
         """Send a prompt as the editor does; returns its ``data`` or its ``errors``."""
@@ -167,26 +155,11 @@ class LabelStudio(WebServerProcess):
         token: str = self._call("GET", "/api/current-user/token")["token"]
         return token
 
-    def _sign_in(self) -> None:
-        session = self._session
-        session.headers["Referer"] = self.url
-        session.get("/user/login/").raise_for_status()
-        token = session.cookies["csrftoken"]
-        form = {"email": EMAIL, "password": PASSWORD, "csrfmiddlewaretoken": token}
-        session.post("/user/login/", data=form).raise_for_status()
-        session.headers["X-CSRFToken"] = session.cookies["csrftoken"]
-
     def _personal_access_token(self, kept_in: Path) -> str:
         """The token of the user. Label Studio shows a token only once, so a file keeps it."""
         if not kept_in.exists():
-            kept_in.write_text(self._call("POST", "/api/token/")["token"])
+            kept_in.write_text(self._session.new_personal_access_token())
         return kept_in.read_text()
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        response = self._session.request(method, path, **arguments)
-        if response.is_error:
-            raise RuntimeError(
-                f"Label Studio answered {response.status_code} to {method} {path}:"
-                f" {response.text[:500]}"
-            )
-        return response.json() if response.content else None
+        return self._session.call(method, path, **arguments)

@@ -27,7 +27,7 @@ from backend.http.addresses import AllowedHosts
 from backend.http.errors import HttpClientError, RefusedHostError
 from backend.http.sockets import CheckedNetwork, Resolve, look_up
 
-_USER_AGENT = f"mobile-sam-backend/{__version__}"
+USER_AGENT = f"mobile-sam-backend/{__version__}"
 _TEMPORARY = (429, 502, 503, 504)
 _WITHOUT_A_BODY = (204, 205)
 # Browsers pass over any other Content-Encoding, such as "aws-chunked" and "utf-8" of storages.
@@ -206,7 +206,7 @@ class HttpClient:
         json: Any,
         reads_body: bool,
     ) -> Response:
-        sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         if url.userinfo:
             sent.setdefault("Authorization", f"Basic {base64.b64encode(url.userinfo).decode()}")
         content = None
