@@ -1,5 +1,12 @@
 """MobileSAM as a tool: arrays in, arrays out.
 
+    from model import MobileSAM
+
+    image = MobileSAM().open("photo.jpg")
+    masks = image.segment(points=[[420, 310], [900, 370]]).masks
+
+One level below, without files and lists:
+
     from model import Prompt, load_predictor
 
     predictor = load_predictor("mobile_sam.pt")
@@ -9,7 +16,20 @@
 Nothing here knows Label Studio, HTTP servers, the environment or threads.
 """
 
+from model.everything import EverythingSettings
+from model.mobile_sam import MobileSAM, OpenedImage
 from model.predictor import Predictor, load_predictor
+from model.results import Results
 from model.types import ImageEmbedding, MaskPrediction, Prompt
 
-__all__ = ["ImageEmbedding", "MaskPrediction", "Predictor", "Prompt", "load_predictor"]
+__all__ = [
+    "EverythingSettings",
+    "ImageEmbedding",
+    "MaskPrediction",
+    "MobileSAM",
+    "OpenedImage",
+    "Predictor",
+    "Prompt",
+    "Results",
+    "load_predictor",
+]
