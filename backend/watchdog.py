@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -49,6 +49,8 @@ class WatchedEngine:
     def __init__(self, engine: Engine) -> None:
         self.image_size = engine.image_size
         self.embedding_width = engine.embedding_width
+        self.encode_batch = engine.encode_batch
+        self.device = engine.device
         self.description = engine.description
         self._hung: Future[None] = Future()
         self._lock = threading.Lock()
@@ -60,13 +62,13 @@ class WatchedEngine:
         """Whether a call has hung, so that this process is about to end."""
         return self._hung.done()
 
-    def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """See :class:`model.engines.Engine`.
 
         Raises:
             EngineHungError: the engine hangs.
         """
-        features: npt.NDArray[np.float32] = self._answer(self._encoder, image)
+        features: npt.NDArray[np.float32] = self._answer(self._encoder, images)
         return features
 
     def decode(

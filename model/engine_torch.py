@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import threading
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
+from model import reference
+from model.engines import OutOfDeviceMemoryError
 from model.network.checkpoint import load_network
+from model.network.runners import DecoderRunner, EncoderRunner
+from model.reference import Answers, WrongAnswerError
 from model.types import Choose
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# On CUDA, this many images or prompts pass together. Other numbers are filled up to the next one.
+_BATCHES = (1, 4, 16)
+
+logger = logging.getLogger(__name__)
 
 
 def best_device() -> str:
@@ -29,36 +38,43 @@ class TorchEngine:
     Args:
         checkpoint: the file.
         precision: that of the encoder, which is nearly all of the work and barely changes the
-            masks; the decoder always runs in fp32. ``auto`` is bf16 on CUDA and fp32 elsewhere.
+            masks; the decoder always runs in fp32.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        batches: how many images, and how many prompts, the runners take together. On CUDA, each
+            number is recorded as a graph of its own. Empty: any number, and nothing is recorded.
+
+    Raises:
+        OutOfDeviceMemoryError: the device has no room for the network.
     """
 
-    def __init__(self, checkpoint: Path, precision: str) -> None:
-        self._device = torch.device(best_device())
-        # One prompt at a time uses all cores; more at once would only get into each other's way.
-        self._lock = threading.Lock()
-        if precision == "auto":
-            precision = "bf16" if self._device.type == "cuda" else "fp32"
-        self._encoder_dtype = _DTYPES[precision]
-        self._network = load_network(checkpoint).to(self._device)
-        # Half a second or more faster on a CPU: convolutions read their channels in one run.
-        self._network.image_encoder.to(memory_format=torch.channels_last)
-        self.image_size = self._network.config.image_size
-        self.embedding_width = self._network.config.embedding_width
-        self.description = f"torch on {self._device.type}, {precision}"
-
-    def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See :class:`model.engines.Engine`."""
+    def __init__(
+        self, checkpoint: Path, precision: str, device: str = "cpu", batches: tuple[int, ...] = ()
+    ) -> None:
+        network = load_network(checkpoint).to(device)
+        self.image_size = network.config.image_size
+        self.embedding_width = network.config.embedding_width
+        self.encode_batch = max(batches, default=1)
+        self.device = device
+        self.description = f"torch on {device}, {precision}"
         with torch.inference_mode():
-            pixels = torch.tensor(image, device=self._device).permute(2, 0, 1).unsqueeze(0)
-            images = self._network.preprocess(pixels)  # 1 x 3 x S x S
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(
-                self._device.type,
-                dtype=self._encoder_dtype,
-                enabled=self._encoder_dtype != torch.float32,
-            ):
-                features = self._network.image_encoder(images)
-            return _to_numpy(features)
+            self._encoder = EncoderRunner(network, _DTYPES[precision], batches)
+            self._decoder = DecoderRunner(network, batches)
+
+    def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """See :class:`model.engines.Engine`.
+
+        Raises:
+            OutOfDeviceMemoryError: the device has no room for a single image.
+        """
+        try:
+            with torch.inference_mode():
+                return self._encoder.run(images)
+        except torch.OutOfMemoryError as error:
+            _release_memory()
+            if len(images) == 1:
+                raise OutOfDeviceMemoryError(self.device) from error
+        half = len(images) // 2
+        return np.concatenate([self.encode(images[:half]), self.encode(images[half:])])
 
     def decode(
         self,
@@ -68,22 +84,59 @@ class TorchEngine:
         mask_inputs: npt.NDArray[np.float32] | None,
         choose: Choose | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """See :class:`model.engines.Engine`."""
-        with self._lock, torch.inference_mode():
-            low_res_masks, iou_predictions = self._network.decode(
-                torch.tensor(features, device=self._device, dtype=torch.float32),
-                torch.tensor(point_coords, device=self._device),
-                torch.tensor(point_labels, device=self._device),
-                None if mask_inputs is None else torch.tensor(mask_inputs, device=self._device),
-            )
-            ious = _to_numpy(iou_predictions)
-            if choose is not None:
-                rows = torch.arange(len(ious), device=self._device)
-                chosen = torch.from_numpy(choose(ious)).to(self._device)
-                low_res_masks = low_res_masks[rows, chosen].unsqueeze(1)
-            return _to_numpy(low_res_masks), ious
+        """See :class:`model.engines.Engine`.
+
+        Raises:
+            OutOfDeviceMemoryError: the device has no room for the prompts.
+        """
+        try:
+            with torch.inference_mode():
+                return self._decoder.run(features, point_coords, point_labels, mask_inputs, choose)
+        except torch.OutOfMemoryError as error:
+            _release_memory()
+            raise OutOfDeviceMemoryError(self.device) from error
 
 
-def _to_numpy(tensor: Tensor) -> npt.NDArray[np.float32]:
-    array: npt.NDArray[np.float32] = tensor.float().contiguous().cpu().numpy()
-    return array
+def verified_engine(checkpoint: Path, precision: str) -> TorchEngine:
+    """An engine on the best device. On CUDA its answers are compared with those of fp32.
+
+    Args:
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: fp16 on CUDA, and fp32 elsewhere.
+
+    Raises:
+        OutOfDeviceMemoryError: the device has no room for the network.
+        WrongAnswerError: the fast way of running the network is wrong in fp32 too.
+    """
+    device = best_device()
+    if device != "cuda":
+        engine = TorchEngine(checkpoint, "fp32" if precision == "auto" else precision, device)
+        reference.warm_up(engine)
+        return engine
+    try:
+        return _verified_on_cuda(checkpoint, "fp16" if precision == "auto" else precision)
+    except torch.OutOfMemoryError as error:
+        raise OutOfDeviceMemoryError(device) from error
+
+
+def _verified_on_cuda(checkpoint: Path, precision: str) -> TorchEngine:
+    expected = reference.ask(TorchEngine(checkpoint, "fp32", "cuda"))
+    _release_memory()
+    try:
+        return _checked(TorchEngine(checkpoint, precision, "cuda", _BATCHES), expected, precision)
+    except WrongAnswerError as error:
+        if precision == "fp32":
+            raise
+        logger.error("torch failed its self-check in %s (%s): fp32 serves", precision, error)
+    engine = _checked(TorchEngine(checkpoint, "fp32", "cuda", _BATCHES), expected, "fp32")
+    engine.description += f", since {precision} failed its self-check"
+    return engine
+
+
+def _checked(engine: TorchEngine, expected: Answers, precision: str) -> TorchEngine:
+    reference.check(engine, expected, precision)
+    return engine
+
+
+def _release_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

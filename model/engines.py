@@ -6,13 +6,13 @@ import importlib.util
 import logging
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from model import reference
 from model.reference import WrongAnswerError
 from model.types import Choose
 from model.weights import Checkpoint
@@ -29,21 +29,34 @@ _INSTALL_TORCH = "python -m pip install -r requirements.txt installs torch (make
 ACCELERATOR_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
+class OutOfDeviceMemoryError(RuntimeError):
+    """A GPU has no memory left for an image or for a prompt."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"{device} has no memory left for the model: another process may use it"
+            " (nvidia-smi lists the processes)"
+        )
+
+
 class Engine(Protocol):
     """One loaded checkpoint on one device. Holds no state between calls: threads may share it."""
 
     image_size: int  # side S of the input frame, pixels
     embedding_width: int  # channels C of an embedding
+    encode_batch: int  # how many images together are encoded fastest
+    device: str  # cpu, cuda or mps
     description: str  # for the log and /health: engine, device, precision
 
-    def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed an image.
+    def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """Embed images.
 
         Args:
-            image: h x w x 3 RGB in the input frame, the longest side S.
+            images: B images, each H x W x 3 RGB. Their sizes may differ: the engine scales each
+                image to the input frame.
 
         Returns:
-            1 x C x S/16 x S/16.
+            B x C x S/16 x S/16.
         """
 
     def decode(
@@ -121,11 +134,12 @@ def _load_openvino(checkpoint: Checkpoint, precision: Precision, folder: Path) -
 
 
 def _load_torch(checkpoint: Checkpoint, precision: Precision) -> Engine:
-    from model.engine_torch import TorchEngine
+    from model.engine_torch import verified_engine
 
-    engine = TorchEngine(checkpoint.path, precision)
-    reference.warm_up(engine)
-    return engine
+    try:
+        return verified_engine(checkpoint.path, precision)
+    except (OutOfDeviceMemoryError, WrongAnswerError) as error:
+        raise ValueError(f"torch cannot run the model: {error}") from error
 
 
 def _has_torch() -> bool:

@@ -54,11 +54,33 @@ class Predictor:
         Raises:
             ValueError: the array has another shape or type.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(f"image must be H x W x 3 uint8, not {image.shape} {image.dtype}")
-        resized = transforms.resize_image(image, self.engine.image_size)
         size = original_size or (image.shape[0], image.shape[1])
-        return ImageEmbedding(self.engine.encode(resized), size)
+        (embedding,) = self.embed_batch([image], [size])
+        return embedding
+
+    def embed_batch(
+        self, images: Sequence[npt.NDArray[np.uint8]], original_sizes: Sequence[tuple[int, int]]
+    ) -> list[ImageEmbedding]:
+        """Run the image encoder on several images together, which is faster on a GPU.
+
+        Args:
+            images: at least one, each as :meth:`embed` takes it. Sizes may differ.
+            original_sizes: (H, W) of each original image.
+
+        Returns:
+            One embedding for each image, in their order.
+
+        Raises:
+            ValueError: an array has another shape or type.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise ValueError(f"image must be H x W x 3 uint8, not {image.shape} {image.dtype}")
+        features = self.engine.encode(images)
+        return [
+            ImageEmbedding(features[index : index + 1], size)
+            for index, size in enumerate(original_sizes)
+        ]
 
     def predict(self, embedding: ImageEmbedding, prompt: Prompt) -> MaskPrediction:
         """Predict the mask of one object.

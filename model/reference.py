@@ -64,7 +64,7 @@ def warm_up(engine: Engine) -> None:
 
 def ask(engine: Engine) -> Answers:
     """What an engine answers to an image, a click, a box and mask prompts."""
-    features = engine.encode(image(engine.image_size))
+    features = engine.encode([image(engine.image_size)])
     embedding = features.astype(np.float16)
     return Answers(embedding, _sample(features), *_ask_about(engine, embedding))
 
@@ -80,7 +80,7 @@ def check(engine: Engine, expected: Answers, precision: str) -> None:
         WrongAnswerError: an answer is off.
     """
     tolerance = _FP32_TOLERANCE if precision == "fp32" else _REDUCED_TOLERANCE
-    features = _sample(engine.encode(image(engine.image_size)))
+    features = _sample(engine.encode([image(engine.image_size)]))
     masks, iou_predictions, refined = _ask_about(engine, expected.embedding)
     _compare("features", features, expected.features, tolerance)
     _compare("low_res_masks", masks, expected.low_res_masks, tolerance)

@@ -57,6 +57,22 @@ class MobileSAM(nn.Module):
         size = self.config.image_size
         return F.pad(normalised, (0, size - width, 0, size - height))
 
+    def preprocess_frames(self, frames: Tensor, input_sizes: Tensor) -> Tensor:
+        """Normalise images that lie in frames of one size, as :meth:`preprocess` does.
+
+        Args:
+            frames: B x S x S x 3 uint8 RGB, each with its image at the top left.
+            input_sizes: the size (H, W) of each image, B x 2 int64.
+
+        Returns:
+            B x 3 x S x S float; zeros below and to the right of each image.
+        """
+        sides = torch.arange(self.config.image_size, device=frames.device)
+        is_row, is_column = (sides < input_sizes[:, axis, None] for axis in (0, 1))
+        is_image = is_row[:, None, :, None] & is_column[:, None, None, :]
+        normalised = (frames.permute(0, 3, 1, 2) - self.pixel_mean) / self.pixel_std
+        return normalised * is_image
+
     def decode(
         self,
         image_embeddings: Tensor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
+from model import transforms
 from model.checkpoint import Parameters
 from model.openvino.image_encoder import image_encoder
 from model.openvino.mask_decoder import mask_decoder, mask_upscaling
@@ -63,13 +64,20 @@ class OpenVINOEngine:
         self._mask_prompt = _Graph(core, mask_prompt(parameters), "fp32")
         self.image_size = parameters.config.image_size
         self.embedding_width = parameters.config.embedding_width
+        self.encode_batch = 1  # one image uses all cores
+        self.device = "cpu"
         self.description = f"OpenVINO on cpu, {precision}"
 
-    def encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """See :class:`model.engines.Engine`."""
-        height, width = image.shape[:2]
+        features = [self._encode(image) for image in images]
+        return np.concatenate(features) if len(features) > 1 else features[0]
+
+    def _encode(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        resized = transforms.resize_image(image, self.image_size)
+        height, width = resized.shape[:2]
         frame = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
-        frame[0, :height, :width] = image
+        frame[0, :height, :width] = resized
         input_size = np.array([height, width], dtype=np.int64)
         with self._encoder.run(frame, input_size) as (features,):
             return features.copy()

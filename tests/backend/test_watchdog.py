@@ -32,9 +32,9 @@ class PlantedWorker(worker.WaitressWorker):
             predictor = real(*arguments)
             encode = predictor.engine.encode
 
-            def planted(image):
+            def planted(images):
                 time.sleep(float(FILE.read_text()))
-                return encode(image)
+                return encode(images)
 
             predictor.engine.encode = planted
             return predictor
@@ -108,12 +108,14 @@ class OneAtATime:
 
     image_size = 64
     embedding_width = 1
+    encode_batch = 1
+    device = "cpu"
     description = "one at a time"
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    def encode(self, image: np.ndarray) -> np.ndarray:
+    def encode(self, images: list[np.ndarray]) -> np.ndarray:
         with self._lock:
             time.sleep(0.7)
             return np.zeros((1, 1, 4, 4), np.float32)
@@ -128,7 +130,7 @@ def test_a_call_that_waits_for_others_has_not_hung(monkeypatch: pytest.MonkeyPat
     engine = WatchedEngine(OneAtATime())
     image = np.zeros((64, 64, 3), np.uint8)
     with ThreadPoolExecutor(8) as pool:
-        assert len(list(pool.map(lambda _: engine.encode(image), range(8)))) == 8
+        assert len(list(pool.map(lambda _: engine.encode([image]), range(8)))) == 8
     assert not engine.has_hung
 
 

@@ -11,9 +11,6 @@ import pytest
 
 from benchmarks.agreement import BAR, agreement
 from model import Predictor, Prompt, engines, interactive, load_predictor
-from model.architecture import MobileSAMConfig
-from model.network.checkpoint import save_network
-from model.network.mobile_sam import MobileSAM
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -21,28 +18,8 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network as small as it gets."""
-    import torch
-
-    torch.manual_seed(0)
-    config = MobileSAMConfig(
-        image_size=64,
-        encoder_widths=(16, 16, 16, 16),
-        encoder_depths=(1, 1, 1, 1),
-        encoder_heads=(1, 1, 1, 1),
-        embedding_width=32,
-        decoder_mlp_width=32,
-        iou_head_width=32,
-    )
-    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
-    save_network(path, MobileSAM(config), {})
-    return path
-
-
-@pytest.fixture(scope="module")
-def predictor(checkpoint: Path) -> Predictor:
-    return load_predictor(checkpoint, "openvino", "fp32")
+def predictor(tiny_checkpoint: Path) -> Predictor:
+    return load_predictor(tiny_checkpoint, "openvino", "fp32")
 
 
 def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -68,20 +45,20 @@ except ValueError as error:
 """
 
     @pytest.mark.parametrize("engine", ["auto", "openvino"])
-    def test_openvino_serves(self, checkpoint: Path, tmp_path: Path, engine: str) -> None:
-        process = run_python(NO_TORCH + self.LOAD, checkpoint, engine, tmp_path)
+    def test_openvino_serves(self, tiny_checkpoint: Path, tmp_path: Path, engine: str) -> None:
+        process = run_python(NO_TORCH + self.LOAD, tiny_checkpoint, engine, tmp_path)
         assert process.stdout == "OpenVINO on cpu, fp32\n", process.stderr
 
-    def test_torch_says_what_to_install(self, checkpoint: Path, tmp_path: Path) -> None:
-        process = run_python(NO_TORCH + self.LOAD, checkpoint, "torch", tmp_path)
+    def test_torch_says_what_to_install(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
+        process = run_python(NO_TORCH + self.LOAD, tiny_checkpoint, "torch", tmp_path)
         assert process.stderr == (
             "the engine is torch, which is not installed:"
             " python -m pip install -r requirements.txt installs torch (make: GPU=1)\n"
         )
 
-    def test_nothing_to_fall_back_on(self, checkpoint: Path, tmp_path: Path) -> None:
+    def test_nothing_to_fall_back_on(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         no_openvino = "sys.modules['openvino'] = None\n"
-        process = run_python(NO_TORCH + no_openvino + self.LOAD, checkpoint, "auto", tmp_path)
+        process = run_python(NO_TORCH + no_openvino + self.LOAD, tiny_checkpoint, "auto", tmp_path)
         assert "torch, which would serve instead, is not installed: python -m pip" in process.stderr
         assert process.stderr.count("\n") == 1
 
@@ -89,22 +66,22 @@ except ValueError as error:
         any(path.exists() for path in engines.ACCELERATOR_DEVICES), reason="there is a GPU"
     )
     def test_auto_leaves_torch_alone_where_there_is_no_gpu(
-        self, checkpoint: Path, tmp_path: Path
+        self, tiny_checkpoint: Path, tmp_path: Path
     ) -> None:
         program = "import sys" + self.LOAD + "assert 'torch' not in sys.modules"
-        process = run_python(program, checkpoint, "auto", tmp_path)
+        process = run_python(program, tiny_checkpoint, "auto", tmp_path)
         assert process.returncode == 0, process.stderr
 
 
 def test_openvino_that_cannot_run_is_replaced_by_torch(
-    checkpoint: Path,
+    tiny_checkpoint: Path,
     predictor: Predictor,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setitem(sys.modules, "model.openvino.engine", None)
 
-    fallback = load_predictor(checkpoint, "auto", "auto")
+    fallback = load_predictor(tiny_checkpoint, "auto", "auto")
 
     assert fallback.engine.description.startswith("torch on cpu, fp32, since OpenVINO")
     assert "OpenVINO failed its self-check" in caplog.text
@@ -156,9 +133,9 @@ def test_threads_may_share_an_engine(predictor: Predictor) -> None:
         pytest.param({"precision": "int4"}, "precision is 'int4'; it must be", id="precision"),
     ],
 )
-def test_what_is_no_choice_is_refused(checkpoint: Path, choice: dict, sentence: str) -> None:
+def test_what_is_no_choice_is_refused(tiny_checkpoint: Path, choice: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        load_predictor(checkpoint, **choice)
+        load_predictor(tiny_checkpoint, **choice)
 
 
 @pytest.mark.slow

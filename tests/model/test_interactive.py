@@ -72,7 +72,7 @@ class Drawing:
         self.low_res_mask = low_res_mask
         self.image_size = 4 * len(low_res_mask)
 
-    def encode(self, image: np.ndarray) -> np.ndarray:
+    def encode(self, images: list[np.ndarray]) -> np.ndarray:
         return np.zeros((1, 1, 4, 4), np.float32)
 
     def decode(self, features: object, coords: np.ndarray, *others: object) -> tuple:

@@ -98,7 +98,7 @@ def test_embedding(engine: OpenVINOEngine, network: MobileSAM, shape: tuple[int,
     with torch.inference_mode():
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
         expected = network.image_encoder(network.preprocess(pixels)).numpy()
-    assert_close(engine.encode(image), expected)
+    assert_close(engine.encode([image]), expected)
 
 
 PROMPTS = {

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from openvino import opset13 as opset
 
 from model import load_predictor, reference
-from model.architecture import MobileSAMConfig
 from model.checkpoint import read_parameters
-from model.network.checkpoint import save_network
-from model.network.mobile_sam import MobileSAM
 from model.openvino import self_check, tiny_vit, two_way_transformer
 from model.openvino.engine import OpenVINOEngine
 from model.openvino.self_check import BUILTIN_ANSWERS_PATH, verified_engine
@@ -21,24 +17,6 @@ from model.weights import BUILTIN_PATH, identify
 from training.answers import builtin_answers
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small, and not the built-in one."""
-    torch.manual_seed(0)
-    config = MobileSAMConfig(
-        image_size=64,
-        encoder_widths=(16, 16, 16, 16),
-        encoder_depths=(1, 1, 1, 1),
-        encoder_heads=(1, 1, 1, 1),
-        embedding_width=32,
-        decoder_mlp_width=32,
-        iou_head_width=32,
-    )
-    path = tmp_path_factory.mktemp("small") / "small.safetensors"
-    save_network(path, MobileSAM(config), {})
-    return path
 
 
 def load(path: Path, precision: str, folder: Path) -> OpenVINOEngine:
@@ -72,7 +50,7 @@ class TestFp32:
     )
     def test_a_wrong_graph_or_kernel_hands_over_to_torch(
         self,
-        checkpoint: Path,
+        tiny_checkpoint: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
@@ -83,20 +61,22 @@ class TestFp32:
     ) -> None:
         """As if the processor or OpenVINO computed wrongly, and in the same way each time."""
         monkeypatch.setattr(module, function, wrong)
-        path = BUILTIN_PATH if is_builtin else checkpoint
+        path = BUILTIN_PATH if is_builtin else tiny_checkpoint
         predictor = load_predictor(path, "auto", "fp32", tmp_path)
         assert predictor.engine.description.startswith("torch on cpu, fp32, since OpenVINO failed")
         assert "is off by" in caplog.text
 
-    def test_what_was_right_once_is_still_compared(self, checkpoint: Path, tmp_path: Path) -> None:
-        load(checkpoint, "fp32", tmp_path)
+    def test_what_was_right_once_is_still_compared(
+        self, tiny_checkpoint: Path, tmp_path: Path
+    ) -> None:
+        load(tiny_checkpoint, "fp32", tmp_path)
         kept = answers_in(tmp_path)
         with open(kept, "rb") as file:
             answers = vars(Answers.load(file))
         with open(kept, "wb") as file:
             Answers(**{**answers, "iou_predictions": answers["iou_predictions"] * 1.01}).save(file)
         with pytest.raises(reference.WrongAnswerError, match="iou_predictions is off by 0.0099"):
-            load(checkpoint, "fp32", tmp_path)
+            load(tiny_checkpoint, "fp32", tmp_path)
 
 
 @pytest.fixture
@@ -113,51 +93,51 @@ def wrong_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("wrong_bf16")
 @pytest.mark.parametrize("is_builtin", [True, False], ids=["builtin", "other"])
 def test_a_precision_that_is_wrong_falls_back_to_fp32(
-    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, is_builtin: bool
+    tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, is_builtin: bool
 ) -> None:
-    path = BUILTIN_PATH if is_builtin else checkpoint
+    path = BUILTIN_PATH if is_builtin else tiny_checkpoint
     engine = load(path, "bf16", tmp_path)
     assert engine.description == "OpenVINO on cpu, fp32, since bf16 failed its self-check"
     assert "OpenVINO failed its self-check in bf16 (features is off by 0.1" in caplog.text
     exact, image = OpenVINOEngine(read_parameters(path), "fp32"), np.zeros((9, 9, 3), np.uint8)
-    np.testing.assert_array_equal(engine.encode(image), exact.encode(image))
+    np.testing.assert_array_equal(engine.encode([image]), exact.encode([image]))
 
 
 class TestWhatIsKept:
     def test_answers_are_computed_once(
-        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        load(checkpoint, "fp32", tmp_path / "new")
+        load(tiny_checkpoint, "fp32", tmp_path / "new")
         kept = answers_in(tmp_path / "new")
         assert kept.stat().st_mode & 0o777 == 0o644
         monkeypatch.setattr(self_check, "BUILTIN_PATH", tmp_path / "not needed again")
-        load(checkpoint, "fp32", tmp_path / "new")
+        load(tiny_checkpoint, "fp32", tmp_path / "new")
 
     def test_another_openvino_needs_its_own(
-        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        load(checkpoint, "fp32", tmp_path)
+        load(tiny_checkpoint, "fp32", tmp_path)
         monkeypatch.setattr("openvino.get_version", lambda: "another")
-        load(checkpoint, "fp32", tmp_path)
+        load(tiny_checkpoint, "fp32", tmp_path)
         assert len(list(tmp_path.iterdir())) == 2
 
     def test_a_damaged_file_is_replaced(
-        self, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        load(checkpoint, "fp32", tmp_path)
+        load(tiny_checkpoint, "fp32", tmp_path)
         kept = answers_in(tmp_path)
         whole = kept.read_bytes()
         kept.write_bytes(whole[: len(whole) // 2])
-        load(checkpoint, "fp32", tmp_path)
+        load(tiny_checkpoint, "fp32", tmp_path)
         assert "the answers are computed anew" in caplog.text
         assert len(kept.read_bytes()) == len(whole)
 
     def test_a_folder_that_cannot_be_written_to(
-        self, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "file").write_text("no folder")
         with caplog.at_level(logging.INFO):
-            engine = load(checkpoint, "fp32", tmp_path / "file" / "answers")
+            engine = load(tiny_checkpoint, "fp32", tmp_path / "file" / "answers")
         assert engine.description == "OpenVINO on cpu, fp32"
         assert "nothing of OpenVINO is kept" in caplog.text
 
@@ -165,12 +145,14 @@ class TestWhatIsKept:
         load(BUILTIN_PATH, "fp32", tmp_path)
         assert not list(tmp_path.glob("*/answers.npz"))
 
-    def test_damaged_graphs_are_compiled_anew(self, checkpoint: Path, tmp_path: Path) -> None:
+    def test_damaged_graphs_are_compiled_anew(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         image = np.zeros((9, 9, 3), np.uint8)
-        expected = load(checkpoint, "fp32", tmp_path).encode(image)
+        expected = load(tiny_checkpoint, "fp32", tmp_path).encode([image])
         graphs = list(tmp_path.glob("*/*.blob"))
         assert len(graphs) == 4
         for index, path in enumerate(graphs):
             path.chmod(0o600)
             path.write_bytes(b"damaged" if index % 2 else path.read_bytes()[:500])
-        np.testing.assert_array_equal(load(checkpoint, "fp32", tmp_path).encode(image), expected)
+        np.testing.assert_array_equal(
+            load(tiny_checkpoint, "fp32", tmp_path).encode([image]), expected
+        )

@@ -93,10 +93,11 @@ class CountedEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.image_size = engine.image_size
+        self.encode_batch = engine.encode_batch
         self.passes = 0
 
-    def encode(self, image: np.ndarray) -> np.ndarray:
-        return self._engine.encode(image)
+    def encode(self, images: list[np.ndarray]) -> np.ndarray:
+        return self._engine.encode(images)
 
     def decode(self, *inputs: object) -> tuple[np.ndarray, np.ndarray]:
         self.passes += 1
