@@ -7,7 +7,13 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +32,10 @@ from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
+from model.engines import OutOfDeviceMemoryError
 
 QUEUE_NAME = "mobile-sam"
-_LOADS_AT_ONCE = 4  # images that are loaded while another image is encoded
+_LOADS_AT_ONCE = 4  # images that are loaded while another batch is encoded, at least
 _IMAGES_A_JOB = 50  # an RQ worker loads the model for each job
 _JOB_TIMEOUT_S = 3600
 _JOBS_AHEAD = 200
@@ -73,26 +80,10 @@ def embed_here(
         total: how many images there are, or None where that is not known.
         failures: images that could not be embedded are added to it.
     """
-    with (
-        ThreadPoolExecutor(_LOADS_AT_ONCE) as pool,
-        tqdm(total=total, unit="image", desc="embedding") as progress,
-    ):
-        waiting: dict[Future[None], ImageRef] = {}
-        remaining = iter(images)
-        while True:
-            room = 2 * _LOADS_AT_ONCE - len(waiting)
-            for image in itertools.islice(remaining, room):
-                waiting[pool.submit(_embed, service, image)] = image
-            if not waiting:
-                return
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                image = waiting.pop(future)
-                try:
-                    future.result()
-                except ImageError as error:
-                    failures.append(Failure(str(image), str(error)))
-                progress.update()
+    with tqdm(total=total, unit="image", desc="embedding") as progress:
+        for failure in _embed_all(service, images):
+            failures += [failure] if failure else []
+            progress.update()
 
 
 def embed_on_workers(
@@ -144,15 +135,9 @@ def _failures_of(job: Job, images: int) -> list[Failure] | None:
 
 def embed_job(images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
     """Embed images on an RQ worker. Returns the failures, each as (name, reason)."""
-    failures: list[tuple[str, str]] = []
-    service = _worker_service()
-    for url, task_id in images:
-        image = ImageRef(url, task_id)
-        try:
-            _embed(service, image)
-        except ImageError as error:
-            failures.append((str(image), str(error)))
-    return failures
+    refs = [ImageRef(url, task_id) for url, task_id in images]
+    outcomes = _embed_all(_worker_service(), refs)
+    return [(failure.name, failure.reason) for failure in outcomes if failure]
 
 
 @functools.cache
@@ -160,6 +145,23 @@ def _worker_service() -> Service:
     return Service.start(Settings.from_env())
 
 
-def _embed(service: Service, image: ImageRef) -> None:
-    if not service.segmenter.has(image):
-        service.segmenter.embed(image, priority=Priority.REST)
+def _embed_all(service: Service, images: Iterable[ImageRef]) -> Iterator[Failure | None]:
+    """Embed images, and load the next ones meanwhile. Yields a failure or None for each image."""
+    loads = max(_LOADS_AT_ONCE, 2 * service.segmenter.encode_batch)
+    with ThreadPoolExecutor(loads) as pool:
+        waiting: set[Future[Failure | None]] = set()
+        for image in images:
+            waiting.add(pool.submit(_embed, service, image))
+            if len(waiting) >= 2 * loads:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        yield from (future.result() for future in as_completed(waiting))
+
+
+def _embed(service: Service, image: ImageRef) -> Failure | None:
+    try:
+        if not service.segmenter.has(image):
+            service.segmenter.embed(image, priority=Priority.REST)
+    except (ImageError, OutOfDeviceMemoryError) as error:
+        return Failure(str(image), str(error))
+    return None

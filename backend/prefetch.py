@@ -24,6 +24,7 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig, whole_number
+from model.engines import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,13 @@ _MAX_BYTES = 64 << 20  # of each source; the URL of an image may be a data: URI 
 _LOOK_AHEAD = 5  # tasks after the task that an annotator has opened
 _SHOWN_AT_ONCE = 20  # images of an opened task; the others of a long list can wait
 
-_EXPECTED = (ImageError, LabelStudioError, MalformedRequestError, UnanswerableRequestError)
+_EXPECTED = (
+    ImageError,
+    LabelStudioError,
+    MalformedRequestError,
+    OutOfDeviceMemoryError,
+    UnanswerableRequestError,
+)
 
 
 class Prefetcher:
@@ -53,8 +60,9 @@ class Prefetcher:
         self._is_full = False  # logged once, until the queue has been empty again
 
     def start(self) -> None:
-        """Begin to work, in a thread of its own."""
-        threading.Thread(target=self._work, name="prefetch", daemon=True).start()
+        """Begin to work, in threads of its own: as many as images make a batch."""
+        for _ in range(self._segmenter.encode_batch):
+            threading.Thread(target=self._work, name="prefetch", daemon=True).start()
 
     def tasks_opened(self, tasks: list[dict[str, Any]], config: LabelingConfig) -> None:
         """Embed the images of tasks.

@@ -27,6 +27,7 @@ from backend.service import Service
 from backend.settings import Settings
 from backend.status import page as status_page
 from backend.watchdog import EngineHungError
+from model.engines import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(MalformedRequestError, _malformed_region)
     app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
     app.register_error_handler(EngineHungError, _engine_hung)
+    app.register_error_handler(OutOfDeviceMemoryError, _out_of_device_memory)
     app.register_error_handler(Exception, _internal_error)
 
     access = Access(settings.basic_auth)
@@ -223,6 +225,11 @@ def _unanswerable_region(error: UnanswerableRequestError) -> Response:
 
 
 def _engine_hung(error: EngineHungError) -> Response:
+    return _shown(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _out_of_device_memory(error: OutOfDeviceMemoryError) -> Response:
+    logger.error("%s %s: %s", request.method, request.path, error)
     return _shown(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -25,6 +25,7 @@ from backend.prefetch import Prefetcher
 from backend.settings import WAITING_CLICKS, Settings
 from backend.watchdog import WatchedEngine
 from model import weights
+from model.engines import Engine
 from model.predictor import Predictor, load_predictor
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Service:
         loaded = load_predictor(
             checkpoint.path, settings.engine, settings.precision, settings.model_dir
         )
+        _check_workers(settings, loaded.engine)
         engine = WatchedEngine(loaded.engine)
         logger.info("ready: %s on %s", checkpoint.model_version, engine.description)
         http = connect_http(settings)
@@ -66,6 +68,15 @@ class Service:
         segmenter = Segmenter(predictor, store, images, ImageWatch(fetcher))
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
         return cls(engine, segmenter, images, prefetcher, label_studio)
+
+
+def _check_workers(settings: Settings, engine: Engine) -> None:
+    """Several processes on one GPU would each load the model and wait for each other."""
+    if settings.workers > 1 and engine.device != "cpu":
+        raise ValueError(
+            f"WORKERS is {settings.workers}, and the engine runs on {engine.device}: set WORKERS to"
+            " 1. The threads of one process share the GPU, and THREADS says how many there are."
+        )
 
 
 def connect_http(settings: Settings) -> HttpClient:

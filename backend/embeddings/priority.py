@@ -1,12 +1,11 @@
-"""Decides who encodes first when several wait: an annotator who has clicked goes first."""
+"""How urgent a piece of work is."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import IntEnum
 
 _NICENESS = 10
@@ -30,33 +29,6 @@ class Demand:
     def join(self, priority: Priority) -> None:
         """Note that another caller, of this priority, waits for the same work."""
         self.priority = min(self.priority, priority)
-
-
-class PriorityLock:
-    """A lock that goes to the most urgent waiting thread."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._is_held = False
-        self._waiting: list[Demand] = []
-
-    @contextmanager
-    def hold(self, demand: Demand) -> Iterator[None]:
-        """Wait for the lock and hold it. The demand's priority may rise during the wait."""
-        with self._condition:
-            self._waiting.append(demand)
-            self._condition.wait_for(lambda: not self._is_held and self._is_first(demand))
-            self._waiting.remove(demand)
-            self._is_held = True
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._is_held = False
-                self._condition.notify_all()
-
-    def _is_first(self, demand: Demand) -> bool:
-        return demand.priority == min(waiting.priority for waiting in self._waiting)
 
 
 def yield_to_other_threads() -> None:

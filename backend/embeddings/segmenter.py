@@ -6,7 +6,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -14,13 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backend import metrics
+from backend.embeddings.encoder_queue import EncoderQueue
 from backend.embeddings.mask_inputs import MaskInputCache
-from backend.embeddings.priority import (
-    Demand,
-    Priority,
-    PriorityLock,
-    yield_to_other_threads,
-)
+from backend.embeddings.priority import Demand, Priority
 from backend.embeddings.recent_images import RecentImages
 from backend.embeddings.store import EmbeddingStore
 from backend.images.errors import ImageError
@@ -61,14 +56,17 @@ class Segmenter:
         self._watch = watch
         self._recent_images = RecentImages()
         self._mask_inputs = MaskInputCache()
-        # An encode uses every core. Two encodes at once would make both annotators wait longer.
-        self._encoder_lock = PriorityLock()
-        self._encoder_thread = ThreadPoolExecutor(1, "encoder", initializer=yield_to_other_threads)
+        self._encoder = EncoderQueue(predictor.embed_batch, predictor.engine.encode_batch)
 
     @property
     def model_version(self) -> str:
         """The name of the weights, as Label Studio shows it."""
         return self._predictor.checkpoint.model_version
+
+    @property
+    def encode_batch(self) -> int:
+        """How many images at once keep the device busy."""
+        return self._predictor.engine.encode_batch
 
     @property
     def engine(self) -> str:
@@ -229,22 +227,17 @@ class Segmenter:
     def _encode(
         self, image: Pixels, original_size: tuple[int, int], demand: Demand, load_s: float
     ) -> ImageEmbedding:
-        begun = time.perf_counter()
-        with self._encoder_lock.hold(demand):
-            wait_s = time.perf_counter() - begun
-            work = self._encoder_thread.submit(self._predictor.embed, image, original_size)
-            embedding = work.result()
-        encode_s = time.perf_counter() - begun - wait_s
-        metrics.ENCODE_SECONDS.observe(encode_s)
+        encoded = self._encoder.encode(image, original_size, demand)
+        metrics.ENCODE_SECONDS.observe(encoded.encode_s)
         logger.info(
             "encoded an image of %d x %d: load %.0f ms, wait %.0f ms, encode %.0f ms",
             original_size[1],
             original_size[0],
             load_s * 1000,
-            wait_s * 1000,
-            encode_s * 1000,
+            encoded.wait_s * 1000,
+            encoded.encode_s * 1000,
         )
-        return embedding
+        return encoded.embedding
 
     def _key(self, name: str) -> str:
         """The key in the store. It names the weights: those of other weights are not found."""

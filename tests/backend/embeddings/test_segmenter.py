@@ -3,15 +3,13 @@
 import os
 import sys
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from backend.embeddings.priority import Demand, Priority, PriorityLock
+from backend.embeddings.priority import Priority
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
 from backend.http.client import HttpClient
@@ -109,33 +107,17 @@ def test_a_prefetched_image_is_loaded_once_more_for_all_of_its_crops(
     assert images.loads == 2
 
 
-def test_the_most_urgent_goes_first() -> None:
-    lock, order = PriorityLock(), []
-    demands = {"rest": Demand(Priority.REST), "next": Demand(Priority.NEXT)}
-
-    def work(name: str) -> None:
-        with lock.hold(demands[name]):
-            order.append(name)
-
-    with ThreadPoolExecutor(2) as pool, lock.hold(Demand(Priority.REST)):
-        for name in demands:
-            pool.submit(work, name)
-        while len(lock._waiting) < len(demands):
-            time.sleep(0.001)
-        demands["rest"].join(Priority.CLICK)  # an annotator clicks on that image now
-    assert order == ["rest", "next"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
 def test_clicks_go_before_an_encode_that_runs(predictor: Predictor, images: Images) -> None:
     niceness: dict[str, int] = {}
 
     class Noted:
         image_size = predictor.engine.image_size
+        encode_batch = 1
 
-        def encode(self, image: np.ndarray) -> np.ndarray:
+        def encode(self, images: list[np.ndarray]) -> np.ndarray:
             niceness["encode"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-            return predictor.engine.encode(image)
+            return predictor.engine.encode(images)
 
         def decode(self, *inputs: object) -> object:
             niceness["decode"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
