@@ -10,23 +10,19 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from backend import metrics
 from backend.embeddings.segmenter import Segmenter
 from backend.images.errors import ImageError
-from backend.images.image_ref import ImageRef
+from backend.predictions import masks
 from backend.regions import prompts, rendering
 from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
-from backend.regions.outputs import TAGLESS_OUTPUT, Output
-from backend.regions.prompts import Interaction
+from backend.regions.outputs import TAGLESS_OUTPUT
 from backend.service import Service
 from backend.settings import Settings
-from model.predictor import MAX_BATCH
-from model.types import MaskPrediction
 
 # label-studio-ml imports torch if torch is installed, but needs only torch.multiprocessing. While
 # torch is hidden, the library uses Python's multiprocessing, and the process stays small.
@@ -126,7 +122,7 @@ def _predict_regions(
         for interaction in interactions
     ]
     rendered: dict[int, list[dict[str, Any]]] = {}
-    for index, prediction in _segment(segmenter, task, interactions, outputs, config):
+    for index, prediction in masks.segment(segmenter, task, interactions, outputs, config):
         interaction = interactions[index]
         if not prediction.mask.any():
             if interaction.is_tagless:
@@ -136,38 +132,3 @@ def _predict_regions(
             logger.warning("task %s: the model found nothing at the click", task.get("id"))
         rendered[index] = rendering.render(prediction, interaction, outputs[index])
     return [region for index in sorted(rendered) for region in rendered[index]]
-
-
-def _segment(
-    segmenter: Segmenter,
-    task: Mapping[str, Any],
-    interactions: Sequence[Interaction],
-    outputs: Sequence[Output],
-    config: LabelingConfig,
-) -> Iterator[tuple[int, MaskPrediction]]:
-    """The mask of each interaction, with the index of the interaction.
-
-    The objects of an image are decoded together, but not more than a batch of them: the masks of
-    many objects at full size would take gigabytes.
-    """
-    of_image: dict[_Image, list[int]] = {}
-    for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
-        ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
-        image = _Image(ref, interaction.reported_size, output.crop_refinement)
-        of_image.setdefault(image, []).append(index)
-    for image, indices in of_image.items():
-        embedding = segmenter.embed(image.ref, reported_size=image.reported_size)
-        for begin in range(0, len(indices), MAX_BATCH):
-            batch = indices[begin : begin + MAX_BATCH]
-            prompts = [interactions[index].prompt(embedding.original_size) for index in batch]
-            found = segmenter.segment(image.ref, embedding, prompts, refine=image.refine)
-            yield from zip(batch, found, strict=True)
-
-
-@dataclass(frozen=True)
-class _Image:
-    """Interactions with the same value are decoded together."""
-
-    ref: ImageRef
-    reported_size: tuple[int, int] | None
-    refine: bool

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import os
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -19,11 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from redis import Redis
-from rq import Queue
-from rq.job import Job, JobStatus
 from tqdm import tqdm
 
+from backend import jobs
 from backend.embeddings.priority import Priority
 from backend.images.errors import ImageError
 from backend.images.formats import SUFFIXES
@@ -31,15 +26,9 @@ from backend.images.image_ref import ImageRef
 from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
-from backend.settings import Settings
 from model.engines import OutOfDeviceMemoryError
 
-QUEUE_NAME = "mobile-sam"
 _LOADS_AT_ONCE = 4  # images that are loaded while another batch is encoded, at least
-_IMAGES_A_JOB = 50  # an RQ worker loads the model for each job
-_JOB_TIMEOUT_S = 3600
-_JOBS_AHEAD = 200
-_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -95,54 +84,21 @@ def embed_on_workers(
         redis_url: the Redis of the queue.
         images, total, failures: as in :func:`embed_here`.
     """
-    queue = Queue(QUEUE_NAME, connection=Redis.from_url(redis_url))
-    remaining = iter(images)
-    running: list[tuple[Job, int]] = []
     with tqdm(total=total, unit="image", desc="embedding on workers") as progress:
-        while True:
-            # Only as many jobs as workers need: a million images would fill Redis.
-            while len(running) < _JOBS_AHEAD:
-                batch = list(itertools.islice(remaining, _IMAGES_A_JOB))
-                if not batch:
-                    break
-                arguments = [(image.url, image.task_id) for image in batch]
-                job = queue.enqueue(embed_job, arguments, job_timeout=_JOB_TIMEOUT_S)
-                running.append((job, len(batch)))
-            if not running:
-                return
-            unfinished = []
-            for job, count in running:
-                found = _failures_of(job, count)
-                if found is None:
-                    unfinished.append((job, count))
-                    continue
-                failures += found
-                progress.update(count)
-            if len(unfinished) == len(running):
-                time.sleep(_POLL_S)
-            running = unfinished
-
-
-def _failures_of(job: Job, images: int) -> list[Failure] | None:
-    """The failures of a job that has ended, or None while the job waits or runs."""
-    status = job.get_status()
-    if status == JobStatus.FINISHED:
-        return [Failure(name, reason) for name, reason in job.return_value() or []]
-    if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED, None):
-        return [Failure(f"{images} images", "their job failed: the worker's log says why")]
-    return None
+        addresses = ((image.url, image.task_id) for image in images)
+        for done in jobs.run(redis_url, embed_job, jobs.batches(addresses)):
+            if done.result is None:
+                failures.append(Failure(f"{done.count} images", jobs.FAILED))
+            else:
+                failures += [Failure(name, reason) for name, reason in done.result]
+            progress.update(done.count)
 
 
 def embed_job(images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
     """Embed images on an RQ worker. Returns the failures, each as (name, reason)."""
     refs = [ImageRef(url, task_id) for url, task_id in images]
-    outcomes = _embed_all(_worker_service(), refs)
+    outcomes = _embed_all(jobs.service(), refs)
     return [(failure.name, failure.reason) for failure in outcomes if failure]
-
-
-@functools.cache
-def _worker_service() -> Service:
-    return Service.start(Settings.from_env())
 
 
 def _embed_all(service: Service, images: Iterable[ImageRef]) -> Iterator[Failure | None]:

@@ -37,7 +37,8 @@ from backend.images.freshness import ImageWatch
 from backend.images.image_ref import ImageRef
 from backend.images.loading import ImageLoader, LoadedImage
 from backend.images.validator import Validator
-from backend.precompute import QUEUE_NAME, embed_on_workers
+from backend.jobs import QUEUE_NAME
+from backend.precompute import embed_on_workers
 from benchmarks.timing import median_ms
 from demo.__main__ import EXECUTABLE
 from demo.backend import ROOT, Backend

@@ -121,6 +121,23 @@ class LabelStudio(WebServerProcess):
         found: list[dict[str, Any]] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
         return found
 
+    def predict(self, task_id: int, result: Sequence[Mapping[str, Any]], version: str) -> None:
+        """Write a prediction of a model_version."""
+        body = {"task": task_id, "result": list(result), "model_version": version}
+        self._call("POST", "/api/predictions/", json=body)
+
+    def predictions(self, task_id: int) -> list[dict[str, Any]]:
+        """The predictions of a task, oldest first."""
+        found = self._call("GET", "/api/predictions/", params={"task": task_id})
+        return sorted(found, key=lambda prediction: int(prediction["id"]))
+
+    def create_view(self, project_id: int, filters: Sequence[Mapping[str, Any]]) -> int:
+        """Make a view (tab) of the Data Manager that shows the tasks of all filters; its id."""
+        data = {"title": "view", "filters": {"conjunction": "and", "items": list(filters)}}
+        body = {"project": project_id, "data": data}
+        view_id: int = self._call("POST", "/api/dm/views/", json=body)["id"]
+        return view_id
+
     def export(self, project_id: int, export_type: str) -> dict[str, bytes]:
         """Export a project in a format such as "COCO"; returns the files by name."""
         path = f"/api/projects/{project_id}/export"

@@ -1,6 +1,7 @@
 """Fixtures of all tests, their home folder, and which tests are slow."""
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -86,6 +87,19 @@ def browser() -> Iterator[Browser]:
             yield running
     except FileNotFoundError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A Redis for this test alone: its process and its URL."""
+    from demo.redis_server import RedisServer
+
+    try:
+        server = RedisServer(tmp_path / "redis")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    yield server.process, server.url
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.images.image_ref import ImageRef
+from backend.jobs import QUEUE_NAME
 from backend.precompute import (
-    QUEUE_NAME,
     Failure,
     embed_here,
     embed_on_workers,

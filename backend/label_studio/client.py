@@ -16,7 +16,7 @@ from backend.http.client import HttpClient, Response, origin, redacted
 from backend.label_studio.api_key import ApiKey
 from backend.label_studio.credentials import Credential
 from backend.label_studio.discovery import Discovery
-from backend.label_studio.errors import LabelStudioError
+from backend.label_studio.errors import LabelStudioAnswerError, LabelStudioError
 from backend.label_studio.file_urls import target_of
 from backend.label_studio.setup_info import SetupInfo, SetupInfoFile
 from backend.label_studio.sign_in import SignIn
@@ -114,10 +114,39 @@ class LabelStudio:
         """Get what lies at a path and query below Label Studio's address, with a token.
 
         Raises:
-            LabelStudioError: see :meth:`SignIn.get`.
+            LabelStudioError: see :meth:`SignIn.send`.
         """
         url = httpx.URL(self._discovery.address(deadline) + target)
-        return self._sign_in.get(url, deadline, headers, reads_body=reads_body)
+        return self._sign_in.send("GET", url, deadline, headers, reads_body=reads_body)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        attempts: int | None = None,
+        **parameters: str | int,
+    ) -> Any:
+        """Call the API with a token. Returns the JSON of the answer; None if the answer has none.
+
+        Args:
+            method: the HTTP method.
+            path: the path below the address of Label Studio.
+            json: the body, as a value that JSON can express; None for no body.
+            attempts: see :meth:`HttpClient.request`. A call that must not happen twice has one.
+            parameters: of the query.
+
+        Raises:
+            LabelStudioError: no answer, or the answer is no success.
+        """
+        deadline = self._http.deadline()
+        target = str(httpx.URL(path, params=parameters))
+        url = httpx.URL(self._discovery.address(deadline) + target)
+        response = self._sign_in.send(method, url, deadline, json=json, attempts=attempts)
+        if response.status == httpx.codes.NO_CONTENT:
+            return None
+        return self._checked(response, path)
 
     def version(self) -> str:
         """The name and version of the server at :attr:`url`. The request carries no token.
@@ -247,11 +276,14 @@ class LabelStudio:
                 " the address that answers without a redirect"
             )
         if response.status == httpx.codes.NOT_FOUND:
-            raise LabelStudioError(
-                f"Label Studio has no {path}, or the user of the token may not see it"
+            raise LabelStudioAnswerError(
+                f"Label Studio has no {path}, or the user of the token may not see it",
+                response.status,
             )
         if not response.is_ok:
-            raise LabelStudioError(f"Label Studio answered {response.status_line} to {path}")
+            raise LabelStudioAnswerError(
+                f"Label Studio answered {response.status_line} to {path}", response.status
+            )
         return response.json()
 
     def _unlike(self, path: str) -> str:

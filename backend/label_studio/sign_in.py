@@ -49,21 +49,25 @@ class SignIn:
         self._setup_info = setup_info
         self.working_credential: Credential | None = None
 
-    def get(
+    def send(
         self,
+        method: str,
         url: httpx.URL,
         deadline: float,
         headers: Mapping[str, str] | None = None,
+        json: Any = None,
         *,
+        attempts: int | None = None,
         reads_body: bool = True,
     ) -> Response:
-        """Get a URL of Label Studio with a token that Label Studio accepts.
+        """Make a request to Label Studio with a token that Label Studio accepts.
 
         Args:
+            method: the HTTP method.
             url: the URL as this process reaches it.
             deadline: when to give up, by the monotonic clock.
             headers: headers to send beside the token.
-            reads_body: see :meth:`HttpClient.request`.
+            json, attempts, reads_body: see :meth:`HttpClient.request`.
 
         Raises:
             LabelStudioError: Label Studio does not answer, or accepts no token.
@@ -73,7 +77,9 @@ class SignIn:
         for credential in self._credentials():
             try:
                 sent = {**(headers or {}), **self._headers(credential, deadline)}
-                response = self.request("GET", url, deadline, sent, reads_body=reads_body)
+                response = self.request(
+                    method, url, deadline, sent, json, attempts=attempts, reads_body=reads_body
+                )
             except _RefusedError as error:
                 refused.append(f"{credential} ({error.status} when an access token was asked for)")
                 continue
@@ -95,6 +101,7 @@ class SignIn:
         headers: Mapping[str, str],
         json: Any = None,
         *,
+        attempts: int | None = None,
         reads_body: bool = True,
     ) -> Response:
         """Make a request to Label Studio. Only ``headers`` may carry a token.
@@ -110,6 +117,7 @@ class SignIn:
                 headers=headers,
                 json=json,
                 is_trusted=True,
+                attempts=attempts,
                 reads_body=reads_body,
             )
         except HttpClientError as error:

@@ -17,7 +17,7 @@ from backend.regions import region_items
 from backend.regions.controls import Label
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
-from backend.regions.region_items import KEYPOINTS, Item, Point, Rectangle
+from backend.regions.region_items import KEYPOINTS, RECTANGLES, Item, Point, Rectangle
 from model.types import FOREGROUND, Prompt
 
 # A request with more points or boxes would need gigabytes of memory, or more than the 100 s that
@@ -98,6 +98,21 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
     return [*clicks.values(), *rectangles]
 
 
+def boxes(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
+    """Read every rectangle of an annotation or of a prediction. Other regions are passed over.
+
+    Args:
+        result: the regions.
+        config: the labeling config, as the editor shows it for the task.
+
+    Raises:
+        MalformedRequestError: an item is not as Label Studio writes it.
+        UnanswerableRequestError: the config has no such tag.
+    """
+    regions = region_items.prompt_regions(result)
+    return [_parse_box(items, config) for items in regions if items[0].get("type") in RECTANGLES]
+
+
 def is_tagless(result: Sequence[Any]) -> bool:
     """Whether a request is a prompt of the coming editor: coordinates, and no name of a tag."""
     return bool(result) and all(
@@ -129,24 +144,56 @@ def _parse_region(items: Sequence[Item], config: LabelingConfig) -> Interaction:
     """One point or one box: the first of the region's items."""
     item = items[0]
     kind, value = region_items.kind_and_value(item)
-    from_name, to_name = item.get("from_name"), item.get("to_name")
-    if from_name not in [control.name for control in config.controls]:
+    from_name = item.get("from_name")
+    if not _has_control(config, from_name):
         raise UnanswerableRequestError(
             f'the labeling config has no control tag "{from_name}", the tag of this region: reload'
             " the page"
         )
-    if not isinstance(to_name, str):
-        raise MalformedRequestError("every item of context.result must have a to_name")
-    interaction = Interaction(
-        to_name,
-        _labels(items, config),
-        (region_items.size(item, "original_height"), region_items.size(item, "original_width")),
-        image_rotation=region_items.count(item, "image_rotation") or 0,
-        item_index=region_items.count(item, "item_index"),
-    )
+    interaction = replace(_unprompted(items, config), reported_size=_size(item))
     if kind in KEYPOINTS:
         return replace(interaction, points=(region_items.point(value, item.get("is_positive")),))
     return replace(interaction, rectangle=region_items.rectangle(value))
+
+
+def _parse_box(items: Sequence[Item], config: LabelingConfig) -> Interaction:
+    """A rectangle that nobody has just drawn. Imported rectangles often have no size."""
+    item = items[0]
+    _, value = region_items.kind_and_value(item)
+    from_name = item.get("from_name")
+    if not _has_control(config, from_name):
+        raise UnanswerableRequestError(
+            f'the labeling config has no control tag "{from_name}", the from_name of a box: rename'
+            " the tag, or correct the prediction"
+        )
+    has_size = item.get("original_height") is not None and item.get("original_width") is not None
+    return replace(
+        _unprompted(items, config),
+        reported_size=_size(item) if has_size else None,
+        rectangle=region_items.rectangle(value),
+    )
+
+
+def _unprompted(items: Sequence[Item], config: LabelingConfig) -> Interaction:
+    """A region without its points and without its rectangle."""
+    item = items[0]
+    to_name = item.get("to_name")
+    if not isinstance(to_name, str):
+        raise MalformedRequestError("every region must have a to_name")
+    return Interaction(
+        to_name,
+        _labels(items, config),
+        image_rotation=region_items.count(item, "image_rotation") or 0,
+        item_index=region_items.count(item, "item_index"),
+    )
+
+
+def _has_control(config: LabelingConfig, from_name: Any) -> bool:
+    return from_name in [control.name for control in config.controls]
+
+
+def _size(item: Item) -> tuple[int, int]:
+    return region_items.size(item, "original_height"), region_items.size(item, "original_width")
 
 
 def _labels(items: Sequence[Item], config: LabelingConfig) -> tuple[Label, ...]:

@@ -1,7 +1,6 @@
 """A real backend: gunicorn in processes of its own, images served on loopback."""
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 
 from demo.backend import Backend as Server
-from demo.redis_server import RedisServer
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -124,17 +122,6 @@ def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield start
     for backend in started:
         backend.stop()
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A Redis for this test alone: its process and its URL."""
-    try:
-        server = RedisServer(tmp_path / "redis")
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    yield server.process, server.url
-    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,152 @@
+"""`python -m backend preannotate`: masks of the boxes of a project, before anybody opens a task."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from backend.jobs import QUEUE_NAME
+from backend.label_studio import task_lists
+from backend.preannotate import (
+    DEFAULT_THREADS,
+    Report,
+    count,
+    preannotate_here,
+    preannotate_on_workers,
+    start,
+)
+from backend.predictions.boxes import ANNOTATIONS, PREDICTIONS, is_own
+from backend.predictions.preannotator import Order, Outcome, Preannotator
+from backend.service import Service, connect_label_studio
+from backend.settings import Settings
+from model import weights
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the parser of the command."""
+    parser = commands.add_parser(
+        "preannotate",
+        help="masks of the boxes of a project, written as predictions",
+        description="Give each task of a project that has boxes a prediction: a mask for each box,"
+        " with the box's label. Tasks that have such a prediction are skipped, so an interrupted"
+        " run can be started again.",
+    )
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--project", type=int, required=True, metavar="ID", help="a project of Label Studio"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        default=PREDICTIONS,
+        metavar="SOURCE",
+        help=f'where the boxes come from: "{PREDICTIONS}" (the default; of other models),'
+        f' "{ANNOTATIONS}", or the model_version of predictions',
+    )
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="only boxes with this label; may be given several times",
+    )
+    parser.add_argument(
+        "--filter",
+        type=int,
+        metavar="VIEW",
+        help="only the tasks of this view (tab) of the Data Manager: the number after tab= in the"
+        " address of the page",
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="replace the predictions that tasks have already, such as after their boxes changed",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="count, and write nothing")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=DEFAULT_THREADS,
+        metavar="N",
+        help="tasks to work on at the same time (%(default)s): images are loaded and predictions"
+        " written while another image is encoded",
+    )
+    parser.add_argument(
+        "--queue",
+        action="store_true",
+        help="work on RQ workers that share the Redis of REDIS_URL; start them on any number of"
+        f" machines with the backend's settings: `rq worker --url $REDIS_URL {QUEUE_NAME}`",
+    )
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    if settings.label_studio_url is None:
+        raise ValueError("--project needs LABEL_STUDIO_URL")
+    if options.queue and settings.redis_url is None:
+        raise ValueError("--queue needs REDIS_URL")
+    if is_own(options.source):
+        raise ValueError(
+            f'--from "{options.source}" are predictions of this backend: name those with boxes'
+        )
+    order = Order(options.project, options.source, tuple(options.label), options.again)
+    label_studio = connect_label_studio(settings)
+    ids = task_lists.task_ids(label_studio, options.project, options.filter)
+    if options.dry_run:
+        version = weights.obtain(settings.checkpoint, settings.model_dir).model_version
+        preannotator = Preannotator(None, label_studio, order, version)
+        return _tell_plan(count(preannotator, ids), preannotator.model_version)
+    if options.queue:
+        assert settings.redis_url is not None
+        return _tell(preannotate_on_workers(settings.redis_url, order, ids, options.workers))
+    preannotator = start(Service.start(settings), order)
+    report = preannotate_here(preannotator, ids, options.workers)
+    _tell_of_choice(preannotator)
+    return _tell(report)
+
+
+def _tell(report: Report) -> int:
+    """Print what was done. Returns the exit status."""
+    number = report.outcomes
+    print(
+        f"{number[Outcome.WRITTEN]} predictions written; {number[Outcome.KEPT]} tasks had one,"
+        f" {number[Outcome.NO_BOXES]} have no boxes, in {number[Outcome.NO_MASKS]} the model found"
+        " nothing"
+    )
+    return _tell_failures(report)
+
+
+def _tell_plan(report: Report, model_version: str) -> int:
+    """Print what would be done. Returns the exit status."""
+    number = report.outcomes
+    print(
+        f'{number[Outcome.WRITTEN]} tasks would get a prediction "{model_version}";'
+        f" {number[Outcome.KEPT]} have one, {number[Outcome.NO_BOXES]} have no boxes"
+    )
+    for labels, boxes in report.boxes.most_common():
+        print(f"{boxes} boxes: {labels or 'without a label'}")
+    return _tell_failures(report)
+
+
+def _tell_failures(report: Report) -> int:
+    for name, reason in report.failures:
+        print(f"{name}: {reason}", file=sys.stderr)
+    if report.failures:
+        print(f"{len(report.failures)} failed", file=sys.stderr)
+    return 1 if report.failures else 0
+
+
+def _tell_of_choice(preannotator: Preannotator) -> None:
+    """Label Studio shows annotators the predictions of one model_version."""
+    shown = preannotator.project.get("model_version")
+    if shown and shown != preannotator.model_version:
+        print(
+            f'Annotators see the predictions of "{shown}". To show them these, choose'
+            f' "{preannotator.model_version}" in the project\'s Settings > Annotation.'
+        )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

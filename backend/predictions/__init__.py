@@ -1,0 +1,1 @@
+"""Masks that nobody has clicked for: predictions of whole tasks, and how they are written."""

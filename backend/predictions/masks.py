@@ -1,0 +1,98 @@
+"""The masks of the objects that are pointed out in a task: by clicks, or by boxes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.embeddings.priority import Priority
+from backend.embeddings.segmenter import Segmenter
+from backend.images.image_ref import ImageRef
+from backend.predictions.boxes import OF_BOXES, model_version
+from backend.regions import rendering
+from backend.regions.labeling_config import LabelingConfig
+from backend.regions.outputs import Output
+from backend.regions.prompts import Interaction
+from model.predictor import MAX_BATCH
+from model.types import MaskPrediction
+
+logger = logging.getLogger(__name__)
+
+
+def predict_boxes(
+    segmenter: Segmenter,
+    task: Mapping[str, Any],
+    boxes: Sequence[Interaction],
+    config: LabelingConfig,
+    priority: Priority = Priority.REST,
+) -> dict[str, Any]:
+    """The masks of boxes as a prediction of Label Studio: a region for each box, with its label.
+
+    Args:
+        segmenter: embeds the images and predicts the masks.
+        task: as Label Studio has it.
+        boxes: see :func:`backend.predictions.boxes.boxes_of`.
+        config: the labeling config.
+        priority: how urgent the embeddings are.
+
+    Returns:
+        ``result``, ``score`` and ``model_version``. The score is the lowest predicted IoU. A box
+        in which the model finds nothing has no region.
+
+    Raises:
+        UnanswerableRequestError: no tag takes the mask of a box, or the task does not name the
+            image.
+        ImageError: an image is not available.
+    """
+    config = config.for_task(task)
+    # Before the images: without an output, no image needs to be fetched.
+    outputs = [config.output_for(box.to_name, box.labels) for box in boxes]
+    rendered: dict[int, list[dict[str, Any]]] = {}
+    for index, found in segment(segmenter, task, boxes, outputs, config, priority=priority):
+        rendered[index] = rendering.render(found, boxes[index], outputs[index])
+        if not rendered[index]:
+            logger.warning("task %s: the model found nothing in a box", task.get("id"))
+    result = [region for index in sorted(rendered) for region in rendered[index]]
+    return {
+        "result": result,
+        "score": min((region["score"] for region in result), default=0.0),
+        "model_version": model_version(segmenter.model_version, OF_BOXES),
+    }
+
+
+def segment(
+    segmenter: Segmenter,
+    task: Mapping[str, Any],
+    interactions: Sequence[Interaction],
+    outputs: Sequence[Output],
+    config: LabelingConfig,
+    priority: Priority = Priority.CLICK,
+) -> Iterator[tuple[int, MaskPrediction]]:
+    """The mask of each interaction, with the index of the interaction.
+
+    The objects of an image are decoded together, but not more than a batch of them: the masks of
+    many objects at full size would take gigabytes.
+    """
+    of_image: dict[_Image, list[int]] = {}
+    for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
+        ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
+        image = _Image(ref, interaction.reported_size, output.crop_refinement)
+        of_image.setdefault(image, []).append(index)
+    for image, indices in of_image.items():
+        embedding = segmenter.embed(image.ref, reported_size=image.reported_size, priority=priority)
+        for begin in range(0, len(indices), MAX_BATCH):
+            batch = indices[begin : begin + MAX_BATCH]
+            prompts = [interactions[index].prompt(embedding.original_size) for index in batch]
+            found = segmenter.segment(image.ref, embedding, prompts, refine=image.refine)
+            yield from zip(batch, found, strict=True)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Interactions with the same value are decoded together."""
+
+    ref: ImageRef
+    reported_size: tuple[int, int] | None
+    refine: bool
