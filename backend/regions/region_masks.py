@@ -23,7 +23,8 @@ from backend.regions import region_items
 from backend.regions.errors import MalformedRequestError
 from backend.regions.region_items import Item
 from model.formats import brush_rle
-from model.formats.polygons import Mask, Polygon, Ring, fill
+from model.formats.polygons import Mask, Polygon, fill
+from model.formats.rings import Ring
 
 SHAPES = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 _ELLIPSE_VERTICES = 360
