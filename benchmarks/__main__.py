@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks import report, serving, weights
+from benchmarks import gpu, report, serving, weights
+from benchmarks.subjects import measured_in_own_process
 from demo.backend import ROOT
 
 PLOT = ROOT / "docs" / "speed.png"
@@ -38,23 +36,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "mobile_sam.pt"
         torch.save(weights.with_smooth_masks(), checkpoint)
-        floor = _measure("floor", checkpoint, options.repetitions)
+        floor = measured_in_own_process("floor", checkpoint, options.repetitions)
         served = serving.measure(checkpoint, options.repetitions)
-        subjects = {name: _measure(name, checkpoint, options.repetitions) for name in SUBJECTS}
+        on_gpu = gpu.measure(checkpoint, options.repetitions) if torch.cuda.is_available() else ""
+        subjects = {
+            name: measured_in_own_process(name, checkpoint, options.repetitions)
+            for name in SUBJECTS
+        }
     print(f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}\n")
     print(report.networks(subjects, floor))
     print(report.backend(served))
+    print(on_gpu)
     report.plot(subjects, options.plot)
-
-
-def _measure(name: str, checkpoint: Path, repetitions: int) -> dict[str, Any]:
-    print(f"measuring: {name}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.subjects"]
-    said = subprocess.run(
-        [*command, name, checkpoint, str(repetitions)], cwd=ROOT, stdout=subprocess.PIPE, check=True
-    )
-    measured: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
-    return measured
 
 
 def _processor() -> str:

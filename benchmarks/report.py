@@ -30,7 +30,7 @@ def networks(subjects: Measurements, floor: Mapping[str, Any]) -> str:
         f" {precision} matrix product (fp32: {floor['fp32 GFLOP/s']:.0f}) that is {least:.0f} ms,"
         f" {100 * least / first[ENCODE]:.0f} % of the first row's encode.\n"
     )
-    return f"{_table(header, rows)}\n{shares}"
+    return f"{table(header, rows)}\n{shares}"
 
 
 def backend(served: Serving) -> str:
@@ -69,7 +69,7 @@ def backend(served: Serving) -> str:
             f"{served.resident_mb:.0f} MB, {served.shared_mb:.0f} of them shared by workers",
         ],
     ]
-    return _table(["backend, one worker", ""], rows)
+    return table(["backend, one worker", ""], rows)
 
 
 def plot(subjects: Measurements, path: Path) -> None:
@@ -107,6 +107,7 @@ def _cell(value: float, first: float) -> str:
     return f"{value:.0f} ms{ratio}" if value >= 100 else f"{value:.1f} ms{ratio}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

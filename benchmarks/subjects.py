@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,7 @@ from PIL import Image
 
 from benchmarks.agreement import as_kept, photograph
 from benchmarks.timing import median_ms
+from demo.backend import ROOT
 
 Pixels = npt.NDArray[np.uint8]
 Measured = dict[str, float | str]
@@ -49,6 +51,17 @@ def main() -> None:
         "floor": _floor,
     }
     print(json.dumps(measure[kind](checkpoint, repetitions, *choice)))
+
+
+def measured_in_own_process(name: str, checkpoint: Path, repetitions: int) -> dict[str, Any]:
+    """What this program prints about one subject."""
+    print(f"measuring: {name}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.subjects"]
+    said = subprocess.run(
+        [*command, name, checkpoint, str(repetitions)], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    measured: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
+    return measured
 
 
 def image(size: str) -> Pixels:
