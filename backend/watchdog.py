@@ -11,11 +11,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from copy import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.checkpoint import Arrays
 from model.engines import Engine
 from model.types import Choose
 
@@ -54,6 +56,7 @@ class WatchedEngine:
         self.description = engine.description
         self._hung: Future[None] = Future()
         self._lock = threading.Lock()
+        self._engine = engine
         self._encoder = _Calls(engine.encode)
         self._decoder = _Calls(engine.decode)
 
@@ -88,6 +91,13 @@ class WatchedEngine:
             self._decoder, features, point_coords, point_labels, mask_inputs, choose
         )
         return answer
+
+    def with_decoder(self, arrays: Arrays) -> WatchedEngine:
+        """See :class:`model.engines.Engine`. Both engines hang as soon as one of them hangs."""
+        other = copy(self)
+        other._engine = self._engine.with_decoder(arrays)
+        other._decoder = _Calls(other._engine.decode)
+        return other
 
     def _answer(self, calls: _Calls, *arguments: Any) -> Any:
         if self.has_hung:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from model.architecture import MobileSAMConfig, Shape, tensor_shapes
+from model.architecture import MobileSAMConfig, Shape, decoder_shapes, tensor_shapes
 from model.torch_file import read_state_dict
 
 LARGEST_FILE = 1 << 29  # bytes; the published file has 41 million
@@ -80,7 +80,18 @@ def read_parameters(path: Path) -> Parameters:
             f"{path} is neither a PyTorch nor a safetensors checkpoint (it begins with"
             f" {head[:8]!r}): download it again."
         )
-    return Parameters(config, _checked(path, tensors, tensor_shapes(config)))
+    return Parameters(
+        config, _checked(f"{path} is no MobileSAM checkpoint", tensors, tensor_shapes(config))
+    )
+
+
+def decoder_parameters(config: MobileSAMConfig, arrays: Arrays) -> Parameters:
+    """A decoder for a network of these sizes. It has no image encoder.
+
+    Raises:
+        ValueError: a tensor is missing, unknown, of another shape, or not finite.
+    """
+    return Parameters(config, _checked("the decoder does not fit", arrays, decoder_shapes(config)))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -133,7 +144,7 @@ def _read_own(path: Path) -> tuple[MobileSAMConfig, dict[str, npt.NDArray[Any]]]
 
 
 def _checked(
-    path: Path, tensors: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, Shape]
+    complaint: str, tensors: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, Shape]
 ) -> Arrays:
     """The expected tensors as float32.
 
@@ -155,11 +166,11 @@ def _checked(
     ]
     wrong = "; ".join(filter(None, complaints))
     if wrong:
-        raise ValueError(f"{path} is no MobileSAM checkpoint: {wrong}.")
+        raise ValueError(f"{complaint}: {wrong}.")
     arrays = {key: np.ascontiguousarray(tensors[key], np.float32) for key in expected}
     broken = _listed("not finite", {key for key, value in arrays.items() if not _is_finite(value)})
     if broken:
-        raise ValueError(f"{path} holds values that are no numbers: {broken}.")
+        raise ValueError(f"{complaint}: {broken}.")
     return arrays
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from model import reference
+from model.checkpoint import Arrays, decoder_parameters
 from model.engines import OutOfDeviceMemoryError
 from model.network.checkpoint import load_network
 from model.network.runners import DecoderRunner, EncoderRunner
@@ -42,15 +44,14 @@ class TorchEngine:
         device: ``cpu``, ``cuda`` or ``mps``.
         batches: how many images, and how many prompts, the runners take together. On CUDA, each
             number is recorded as a graph of its own. Empty: any number, and nothing is recorded.
-
-    Raises:
-        OutOfDeviceMemoryError: the device has no room for the network.
     """
 
     def __init__(
         self, checkpoint: Path, precision: str, device: str = "cpu", batches: tuple[int, ...] = ()
     ) -> None:
         network = load_network(checkpoint).to(device)
+        self._network = network
+        self._batches = batches
         self.image_size = network.config.image_size
         self.embedding_width = network.config.embedding_width
         self.encode_batch = max(batches, default=1)
@@ -95,6 +96,18 @@ class TorchEngine:
         except torch.OutOfMemoryError as error:
             _release_memory()
             raise OutOfDeviceMemoryError(self.device) from error
+
+    def with_decoder(self, arrays: Arrays) -> TorchEngine:
+        """See :class:`model.engines.Engine`."""
+        decoder = decoder_parameters(self._network.config, arrays).arrays
+        encoder = self._network.image_encoder
+        engine = copy(self)
+        engine._network = deepcopy(self._network, {id(encoder): encoder})  # not the encoder
+        tensors = {name: torch.tensor(array) for name, array in decoder.items()}
+        engine._network.load_state_dict(tensors, strict=False)
+        with torch.inference_mode():
+            engine._decoder = DecoderRunner(engine._network, self._batches)
+        return engine
 
 
 def verified_engine(checkpoint: Path, precision: str) -> TorchEngine:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from model.checkpoint import Arrays
 from model.reference import WrongAnswerError
 from model.types import Choose
 from model.weights import Checkpoint
@@ -81,6 +82,18 @@ class Engine(Protocol):
             low_res_masks, B x 4 x S/4 x S/4 logits (B x 1 x S/4 x S/4 with ``choose``), and
             iou_predictions, B x 4. Of the 4, index 0 is the single mask, and 1 to 3 are the
             answers to an ambiguous prompt.
+        """
+
+    def with_decoder(self, arrays: Arrays) -> Engine:
+        """An engine with another decoder. It shares the image encoder with this engine.
+
+        So both engines work on the same embeddings.
+
+        Args:
+            arrays: every tensor of :func:`model.architecture.decoder_shapes`.
+
+        Raises:
+            ValueError: a tensor is missing, unknown, of another shape, or not finite.
         """
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from model import transforms
+from model import reference, transforms
+from model.checkpoint import Arrays
 from model.engines import Engine, EngineName, Precision, load_engine
 from model.types import PADDING, Choose, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, expanded, identify
@@ -38,6 +39,19 @@ class Predictor:
         """The shape of an embedding's features, (1, C, S/16, S/16)."""
         tokens = self.engine.image_size // transforms.TOKEN_STRIDE
         return 1, self.engine.embedding_width, tokens, tokens
+
+    def with_decoder(self, arrays: Arrays) -> Predictor:
+        """A predictor with a learnt decoder, for the embeddings of this predictor.
+
+        Args:
+            arrays: every tensor of :func:`model.architecture.decoder_shapes`.
+
+        Raises:
+            ValueError: the tensors do not fit the network, or its answers are not finite.
+        """
+        engine = self.engine.with_decoder(arrays)
+        reference.check_finite(engine, self.features_shape)
+        return Predictor(engine, self.checkpoint)
 
     def embed(
         self, image: npt.NDArray[np.uint8], original_size: tuple[int, int] | None = None

@@ -88,6 +88,27 @@ def check(engine: Engine, expected: Answers, precision: str) -> None:
     _compare("refined_masks", refined, expected.refined_masks, tolerance)
 
 
+def check_finite(engine: Engine, features_shape: tuple[int, ...]) -> None:
+    """Ask an engine about noise in the place of an embedding. The image encoder does not run.
+
+    The first answer of an engine takes several times longer than others, and is taken here. The
+    question is a single click, so the engine takes no more memory than for clicks.
+
+    Args:
+        features_shape: 1 x C x S/16 x S/16.
+
+    Raises:
+        ValueError: an answer is not finite.
+    """
+    noise = np.random.default_rng(0).standard_normal(features_shape, dtype=np.float32)
+    coords, labels = points(engine.image_size)
+    mask_input = _mask_inputs(engine.image_size // 4)[:1]
+    for mask in (None, mask_input):
+        masks, ious = engine.decode(noise, coords[:1], labels[:1], mask, _first_answers)
+        if not (np.isfinite(masks).all() and np.isfinite(ious).all()):
+            raise ValueError("the masks of the decoder are not finite")
+
+
 def _ask_about(
     engine: Engine, embedding: npt.NDArray[np.float16]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:

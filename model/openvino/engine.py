@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import openvino
 
 from model import transforms
-from model.checkpoint import Parameters
+from model.checkpoint import Arrays, Parameters, decoder_parameters
 from model.openvino.image_encoder import image_encoder
 from model.openvino.mask_decoder import mask_decoder, mask_upscaling
 from model.openvino.prompt_encoder import mask_prompt
@@ -59,9 +60,9 @@ class OpenVINOEngine:
             core.set_property({"CACHE_DIR": str(compiled)})
         # OpenVINO's fused attention is faster in the encoder and slower in the decoder.
         self._encoder = _Graph(core, image_encoder(parameters), precision, fuses_attention=True)
-        self._decoder = _Graph(core, mask_decoder(parameters), "fp32")
-        self._upscaling = _Graph(core, mask_upscaling(parameters), precision)
-        self._mask_prompt = _Graph(core, mask_prompt(parameters), "fp32")
+        self._decoder = _Decoder(core, parameters, precision)
+        self._config = parameters.config
+        self._precision = precision
         self.image_size = parameters.config.image_size
         self.embedding_width = parameters.config.embedding_width
         self.encode_batch = 1  # one image uses all cores
@@ -91,6 +92,38 @@ class OpenVINOEngine:
         choose: Choose | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See :class:`model.engines.Engine`."""
+        return self._decoder.run(features, point_coords, point_labels, mask_inputs, choose)
+
+    def with_decoder(self, arrays: Arrays) -> OpenVINOEngine:
+        """See :class:`model.engines.Engine`."""
+        engine = copy(self)
+        parameters = decoder_parameters(self._config, arrays)
+        engine._decoder = _Decoder(openvino.Core(), parameters, self._precision)
+        return engine
+
+    def release_memory(self) -> None:
+        """Give back what earlier calls needed; the next ones take what they need."""
+        self._encoder.release_memory()
+        self._decoder.release_memory()
+
+
+class _Decoder:
+    """The graphs behind the image encoder."""
+
+    def __init__(self, core: openvino.Core, parameters: Parameters, precision: str) -> None:
+        self._decoder = _Graph(core, mask_decoder(parameters), "fp32")
+        self._upscaling = _Graph(core, mask_upscaling(parameters), precision)
+        self._mask_prompt = _Graph(core, mask_prompt(parameters), "fp32")
+
+    def run(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        mask_inputs: npt.NDArray[np.float32] | None,
+        choose: Choose | None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See :meth:`model.engines.Engine.decode`."""
         image_tokens = _image_tokens(features)
         if mask_inputs is not None:
             with self._mask_prompt.run(mask_inputs) as (added,):
@@ -102,8 +135,8 @@ class OpenVINOEngine:
             return low_res_masks.copy(), ious.copy()
 
     def release_memory(self) -> None:
-        """Give back what earlier calls needed; the next ones take what they need."""
-        for graph in (self._encoder, self._decoder, self._upscaling, self._mask_prompt):
+        """Give back the buffers."""
+        for graph in (self._decoder, self._upscaling, self._mask_prompt):
             graph.release_memory()
 
 
