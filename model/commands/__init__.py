@@ -1,0 +1,1 @@
+"""The commands of `python -m model`. Each module has ``run(arguments)``."""
