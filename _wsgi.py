@@ -12,7 +12,7 @@ _APP_DOES_NOT_LOAD = 4
 
 keep_small_return_large()
 try:
-    app = create_app(Settings.from_env())
+    app = create_app(Settings.of_process())
 except (OSError, ValueError) as error:
     logging.getLogger("backend").critical("the backend cannot start: %s", error)
     sys.exit(_APP_DOES_NOT_LOAD)

@@ -3,13 +3,13 @@
 import os
 from typing import Any
 
-from backend import log
+from backend import log, master
+from backend.handover import handover
 from backend.metrics_folder import MetricsFolder
 from backend.settings import WAITING_CLICKS, Settings
-from model import weights
 
 try:
-    _settings = Settings.from_env()
+    _settings = Settings.of_process()
 except ValueError as error:
     raise SystemExit(f"error: {error}") from None
 
@@ -21,7 +21,7 @@ threads = _settings.threads + WAITING_CLICKS
 worker_class = "backend.worker.WaitressWorker"
 control_socket_disable = True
 timeout = 100  # Label Studio waits this long for a prediction
-graceful_timeout = 10
+graceful_timeout = 10  # as long as `docker stop` waits
 # Every worker loads the app itself: torch's thread pools do not survive a fork.
 preload_app = False
 
@@ -29,12 +29,14 @@ _metrics_folder = MetricsFolder(os.environ)  # noqa: TID251
 
 
 def on_starting(server: Any) -> None:
-    """Choose the checkpoint once, so that all workers serve the same checkpoint."""
-    try:
-        checkpoint = weights.obtain(_settings.checkpoint, _settings.model_dir)
-    except (OSError, ValueError):
-        return  # the first worker meets the same error, logs the cause and ends
-    os.environ["MOBILESAM_CHECKPOINT"] = str(checkpoint.path)  # noqa: TID251
+    """Choose the checkpoint, and prepare for reloads."""
+    master.choose_checkpoint(_settings)
+    master.prepare(server)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Note that a worker begins to load."""
+    handover().loads(worker.age)
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -42,8 +44,19 @@ def post_fork(server: Any, worker: Any) -> None:
     _metrics_folder.reserve(os.getpid())
 
 
+def post_worker_init(worker: Any) -> None:
+    """Note that a worker serves now."""
+    handover().ends_loading(worker.age)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Note that a worker does not load any more, where it has failed to."""
+    handover().ends_loading(worker.age)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Remove the gauges of a worker that has ended."""
+    handover().ends_loading(worker.age)
     _metrics_folder.forget(worker.pid)
 
 

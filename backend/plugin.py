@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from backend import metrics
 from backend.embeddings.segmenter import Segmenter
+from backend.embeddings.waiting_room import TooManyWaitingError
 from backend.images.errors import ImageError
 from backend.predictions import masks
 from backend.regions import prompts, rendering
@@ -74,6 +75,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
 
         Raises:
             MalformedRequestError: the request is not as Label Studio writes it.
+            TooManyWaitingError: too many clicks wait for images already.
             UnanswerableRequestError: a prompt of the coming editor has no answer. The coming
                 editor shows errors. Today's editor does not.
         """
@@ -93,6 +95,8 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         except (UnanswerableRequestError, ImageError) as error:
             metrics.CLICKS.labels("unanswerable").inc()
             logger.error("task %s: the click got no mask: %s", task.get("id"), error)
+            if isinstance(error, TooManyWaitingError):
+                raise
             if prompts.is_tagless(result):
                 raise UnanswerableRequestError(str(error)) from error
         return [

@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 
 from backend import __version__, metrics, webhooks
 from backend.access import Access
+from backend.embeddings.waiting_room import TooManyWaitingError
 from backend.log import Problems, keep_problems
 from backend.plugin import MobileSAMBackend
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 # The checks of an orchestrator send no password.
 _OPEN = frozenset({"index", "health", "ready"})
+_RETRY_AFTER_S = "2"
 
 
 class _FastJSON(JSONProvider):
@@ -83,7 +85,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(MalformedRequestError, _malformed_region)
     app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
-    app.register_error_handler(EngineHungError, _engine_hung)
+    app.register_error_handler(EngineHungError, _unavailable)
+    app.register_error_handler(TooManyWaitingError, _unavailable)
     app.register_error_handler(OutOfDeviceMemoryError, _out_of_device_memory)
     app.register_error_handler(Exception, _internal_error)
 
@@ -224,13 +227,15 @@ def _unanswerable_region(error: UnanswerableRequestError) -> Response:
     return _shown(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
-def _engine_hung(error: EngineHungError) -> Response:
-    return _shown(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+def _unavailable(error: Exception) -> Response:
+    response = _shown(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+    response.headers["Retry-After"] = _RETRY_AFTER_S
+    return response
 
 
 def _out_of_device_memory(error: OutOfDeviceMemoryError) -> Response:
     logger.error("%s %s: %s", request.method, request.path, error)
-    return _shown(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
+    return _unavailable(error)
 
 
 def _shown(sentence: str, status: HTTPStatus) -> Response:

@@ -25,6 +25,9 @@ WAITING_CLICKS = 64
 T = TypeVar("T", bound=str)
 N = TypeVar("N", int, float)
 
+# The settings that gunicorn's master has read for its workers.
+_handed_down: Settings | None = None
+
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -79,6 +82,20 @@ class Settings:
     workers: int = 1
     threads: int = 32
     log_level: str = "INFO"
+
+    @classmethod
+    def of_process(cls) -> Settings:
+        """The settings of this process: those that were handed down, or the environment's.
+
+        Raises:
+            ValueError: see :meth:`from_env`.
+        """
+        return _handed_down or cls.from_env()
+
+    def hand_down(self) -> None:
+        """Make these the settings of this process and of all processes that are forked from it."""
+        global _handed_down
+        _handed_down = self
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:  # noqa: TID251

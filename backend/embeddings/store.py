@@ -101,7 +101,7 @@ class EmbeddingStore:
         """Hold a seat of those who wait, where the priority is that of a click.
 
         Raises:
-            ImageError: too many clicks wait already.
+            TooManyWaitingError: too many clicks wait already.
         """
         return self._waiting_room.seat(key) if priority is Priority.CLICK else nullcontext()
 

@@ -10,6 +10,16 @@ from contextlib import contextmanager
 from backend.images.errors import ImageError
 
 
+class TooManyWaitingError(ImageError):
+    """Too many clicks wait for images already. The next click is a new attempt."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the image is not loaded yet, and too many clicks wait for images already: click again"
+            " in a few seconds"
+        )
+
+
 class WaitingRoom:
     """Seats for threads that wait until an image is loaded and encoded.
 
@@ -33,14 +43,11 @@ class WaitingRoom:
         """Take a seat for the time of the block.
 
         Raises:
-            ImageError: no seat is free.
+            TooManyWaitingError: no seat is free.
         """
         with self._lock:
             if self._taken.total() >= self._seats or self._taken[key] >= self._seats_of_a_key:
-                raise ImageError(
-                    "the image is not loaded yet, and too many clicks wait for images already:"
-                    " click again in a few seconds"
-                )
+                raise TooManyWaitingError
             self._taken[key] += 1
         try:
             yield

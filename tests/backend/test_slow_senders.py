@@ -70,8 +70,8 @@ def test_the_second_half_may_come_later(one_worker, recorded: Recorded) -> None:
 
 
 HASTY = """
-from backend import worker
-worker._REQUEST_S = 1.0
+from backend import channels, worker
+channels._REQUEST_S = 1.0
 HastyWorker = worker.WaitressWorker
 """
 

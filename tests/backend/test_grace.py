@@ -1,0 +1,259 @@
+"""Reloads, stops and too much work: every click gets a mask, or an honest answer in time."""
+
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from model.weights import BUILTIN_PATH
+
+# Workers with small limits. A worker loads only when the file "may-load" is there.
+PLANTED = """
+import pathlib, time
+from backend import channels, worker
+
+channels.CONNECTIONS = worker.CONNECTIONS = 8
+channels._QUEUE_S = 1.0
+FILE = pathlib.Path(__file__).with_name("may-load")
+
+class PlantedWorker(worker.WaitressWorker):
+    def load_wsgi(self):
+        while not FILE.exists():
+            time.sleep(0.05)
+        super().load_wsgi()
+"""
+
+
+class ImageHost:
+    """Serves a picture; every request waits for :meth:`release`.
+
+    Attributes:
+        asked: released once for each request that has come.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.asked = threading.Semaphore(0)
+        self._may_go = threading.Event()
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host.asked.release()
+                host._may_go.wait(120)
+                with contextlib.suppress(OSError):  # the backend may have gone
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def release(self) -> None:
+        self._may_go.set()
+
+    def stop(self) -> None:
+        self.release()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def slow_host(square) -> Iterator[ImageHost]:
+    content = BytesIO()
+    square().save(content, "PNG")
+    host = ImageHost(content.getvalue())
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def may_load(tmp_path: Path) -> Path:
+    """While this file is missing, planted workers do not begin to serve."""
+    (tmp_path / "planted.py").write_text(PLANTED)
+    path = tmp_path / "may-load"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def start(start_backend, may_load: Path) -> Iterator[Callable]:
+    """Starts a backend of planted workers, with further options of gunicorn."""
+    started = []
+
+    def begin(*options: str, **settings: str):
+        planted = f"--pythonpath {may_load.parent} --worker-class planted.PlantedWorker"
+        arguments = " ".join([planted, *options])
+        started.append(start_backend(GUNICORN_CMD_ARGS=arguments, CACHE_DISK_GB="0", **settings))
+        return started[-1]
+
+    yield begin
+    for backend in started:
+        backend.stop()
+
+
+def workers(backend) -> set[int]:
+    return {child.pid for child in psutil.Process(backend.process.pid).children()}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_at_a_reload_the_old_workers_serve_until_the_new_ones_do(
+    start, may_load: Path, serve, click_at, rle_of, square, tmp_path: Path
+) -> None:
+    square().save(tmp_path / "known.png")
+    click = click_at(f"{serve(tmp_path)}/known.png")
+    backend = start(WORKERS="2")
+    old = workers(backend)
+    may_load.unlink()
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(workers(backend)) == 4)
+    for _ in range(30):  # for longer than a worker waits for requests before it ends
+        with httpx.Client(base_url=backend.url, timeout=60) as client:
+            assert client.get("/health").status_code == 200
+            time.sleep(0.1)
+    assert rle_of(backend.client.post("/predict", json=click))
+    assert old < workers(backend)
+    may_load.touch()
+    wait_until(lambda: not old & workers(backend))
+    assert rle_of(backend.client.post("/predict", json=click))
+
+
+def other_weights(path: Path) -> None:
+    """Write a checkpoint that differs from the built-in checkpoint in one number."""
+    with safe_open(BUILTIN_PATH, "numpy") as file:
+        arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    next(iter(arrays.values())).flat[0] *= 0.999
+    save_file(arrays, path, metadata)
+
+
+def test_a_reload_takes_new_weights_and_refuses_a_damaged_file(
+    start_backend, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(BUILTIN_PATH.read_bytes())
+    backend = start_backend(MOBILESAM_CHECKPOINT=str(weights))
+
+    def version() -> str:
+        return httpx.get(f"{backend.url}/health", timeout=60).json()["model_version"]
+
+    first = version()
+    weights.write_bytes(b"no weights")
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "nothing is reloaded, the workers go on as before" in backend.log)
+    assert version() == first
+
+    other_weights(weights)
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: version() != first)
+    backend.stop()
+
+
+def test_a_stop_answers_the_click_in_flight_and_takes_no_new_ones(
+    start, slow_host: ImageHost, click_at, rle_of
+) -> None:
+    backend = start(LABEL_STUDIO_URL=slow_host.url)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(
+            backend.client.post, "/predict", json=click_at(f"{slow_host.url}/a.png")
+        )
+        assert slow_host.asked.acquire(timeout=60)
+        backend.process.terminate()
+        wait_until(lambda: not listens(backend.url))
+        slow_host.release()
+        assert rle_of(answer.result())
+    assert backend.process.wait(60) == 0
+    assert "SIGKILL" not in backend.log
+
+
+def listens(url: str) -> bool:
+    address = httpx.URL(url)
+    try:
+        socket.create_connection((address.host, address.port), 10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_click_that_cannot_be_answered_before_the_end_is_refused(
+    start, slow_host: ImageHost, click_at
+) -> None:
+    backend = start("--graceful-timeout 4", LABEL_STUDIO_URL=slow_host.url)
+    with ThreadPoolExecutor() as pool:
+        click = click_at(f"{slow_host.url}/a.png")
+        answer = pool.submit(backend.client.post, "/predict", json=click)
+        assert slow_host.asked.acquire(timeout=60)
+        backend.process.terminate()
+        refused(answer.result(), "the backend is being restarted: click again")
+    assert backend.process.wait(60) == 0
+    assert "SIGKILL" not in backend.log
+    assert "requests that were not answered before the worker had to end: 1" in backend.log
+
+
+def refused(answer: httpx.Response, sentence: str) -> None:
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.json() == {"error": sentence}
+    assert answer.reason_phrase == sentence
+
+
+def test_when_all_threads_are_busy_short_requests_are_answered_and_clicks_refused(
+    start, slow_host: ImageHost, click_at
+) -> None:
+    backend = start("--threads 1", LABEL_STUDIO_URL=slow_host.url)
+    click = click_at(f"{slow_host.url}/a.png")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(backend.client.post, "/predict", json=click)
+        assert slow_host.asked.acquire(timeout=60)
+        second = pool.submit(backend.client.post, "/predict", json=click)
+        for path in ("/", "/health", "/ready", "/versions"):
+            assert backend.client.get(path).status_code == 200
+        setup = {"project": "1", "hostname": slow_host.url}
+        assert backend.client.post("/setup", json=setup).status_code == 200
+        refused(second.result(), "the backend is overloaded: try again in a few seconds")
+        slow_host.release()
+        assert first.result().status_code == 200
+
+
+def test_connections_over_the_limit_are_refused(start) -> None:
+    backend = start()
+    address = httpx.URL(backend.url)
+    body = json.dumps({"action": "x" * 100_000})
+    with contextlib.ExitStack() as opened:
+        for _ in range(8):
+            connection = socket.create_connection((address.host, address.port), 60)
+            opened.enter_context(connection).sendall(b"GET /hea")
+        sentence = "the backend has too many open connections: try again in a few seconds"
+
+        def is_refused() -> bool:
+            answer = httpx.get(f"{backend.url}/health", timeout=60)
+            return answer.status_code == 503
+
+        wait_until(is_refused)
+        refused(httpx.get(f"{backend.url}/health", timeout=60), sentence)
+        refused(httpx.post(f"{backend.url}/webhook", content=body, timeout=60), sentence)
+    wait_until(lambda: not is_refused())
+    assert backend.log.count("8 connections are open, so further requests get the answer 503") == 1
