@@ -60,14 +60,14 @@ $(BIN)/.demo-installed: requirements-demo.txt $(SERVING)
 	$(BIN)/python -m pip install -r requirements-demo.txt
 	touch $@
 
+# Ultralytics without its dependencies: it asks for a second OpenCV, over the one that is there.
 $(BIN)/.dev-installed: requirements-dev.txt $(BIN)/.gpu-installed
 	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install --no-deps ultralytics==8.4.190
 	touch $@
 
-# Without its dependencies: it asks for a second OpenCV, over the one that is there.
 $(BIN)/.bench-installed: requirements-bench.txt $(BIN)/.dev-installed
 	$(BIN)/python -m pip install -r requirements-bench.txt
-	$(BIN)/python -m pip install --no-deps ultralytics==8.4.190
 	touch $@
 
 # In an environment of its own: its dependencies and ours do not agree.
