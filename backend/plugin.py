@@ -17,13 +17,15 @@ from backend import metrics
 from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.waiting_room import TooManyWaitingError
 from backend.images.errors import ImageError
+from backend.label_studio import project_uid
 from backend.predictions import masks
 from backend.regions import prompts, rendering
 from backend.regions.errors import UnanswerableRequestError
-from backend.regions.labeling_config import LabelingConfig
+from backend.regions.labeling_config import LabelingConfig, whole_number
 from backend.regions.outputs import TAGLESS_OUTPUT
 from backend.service import Service
 from backend.settings import Settings
+from model.predictor import Predictor
 
 # label-studio-ml imports torch if torch is installed, but needs only torch.multiprocessing. While
 # torch is hidden, the library uses Python's multiprocessing, and the process stays small.
@@ -55,6 +57,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             if cls.service is None:
                 MobileSAMBackend.service = Service.start(Settings.from_env())
                 MobileSAMBackend.service.prefetcher.start()
+                MobileSAMBackend.service.decoders.start()
             assert cls.service is not None
             return cls.service
 
@@ -67,6 +70,8 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             tasks: as Label Studio sends them. An interactive request has exactly one task.
             context: ``{"result": [smart regions]}``, ``{"event": name}`` of the coming editor,
                 or None when nobody has clicked.
+            kwargs: ``project`` is Label Studio's name of the project. Where the task does not say
+                which project it belongs to, this name does.
 
         Returns:
             One entry per task. When nobody has clicked, the entry is an empty list. After a click
@@ -88,9 +93,10 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
                 service.prefetcher.tasks_opened(tasks, config)
             return [[] for _ in tasks]
         task = tasks[0]
+        decoder = service.decoders.of(_project_id(task, kwargs))
         predicted: list[dict[str, Any]] = []
         try:
-            predicted = _predict_regions(service.segmenter, task, result, config)
+            predicted = _predict_regions(service.segmenter, decoder.predictor, task, result, config)
             metrics.CLICKS.labels("mask" if predicted else "empty").inc()
         except (UnanswerableRequestError, ImageError) as error:
             metrics.CLICKS.labels("unanswerable").inc()
@@ -103,7 +109,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             {
                 "result": predicted,
                 "score": min((region["score"] for region in predicted), default=0.0),
-                "model_version": service.segmenter.model_version,
+                "model_version": decoder.model_version,
             }
         ]
 
@@ -112,8 +118,17 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         return {}
 
 
+def _project_id(task: Mapping[str, Any], arguments: Mapping[str, Any]) -> int | None:
+    project_id = whole_number(task.get("project"))
+    return project_uid.project_id(arguments.get("project")) if project_id is None else project_id
+
+
 def _predict_regions(
-    segmenter: Segmenter, task: Mapping[str, Any], result: Sequence[Any], config: LabelingConfig
+    segmenter: Segmenter,
+    predictor: Predictor,
+    task: Mapping[str, Any],
+    result: Sequence[Any],
+    config: LabelingConfig,
 ) -> list[dict[str, Any]]:
     """The regions that Label Studio draws in answer to the annotator's smart regions."""
     config = config.for_task(task)
@@ -126,7 +141,8 @@ def _predict_regions(
         for interaction in interactions
     ]
     rendered: dict[int, list[dict[str, Any]]] = {}
-    for index, prediction in masks.segment(segmenter, task, interactions, outputs, config):
+    segmented = masks.segment(segmenter, task, interactions, outputs, config, predictor=predictor)
+    for index, prediction in segmented:
         interaction = interactions[index]
         if not prediction.mask.any():
             if interaction.is_tagless:

@@ -20,6 +20,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 from backend import __version__, metrics, webhooks
 from backend.access import Access
 from backend.embeddings.waiting_room import TooManyWaitingError
+from backend.label_studio.project_uid import project_id
 from backend.log import Problems, keep_problems
 from backend.plugin import MobileSAMBackend
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
@@ -31,6 +32,8 @@ from backend.watchdog import EngineHungError
 from model.engines import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
+
+_SETUP_WAIT_S = 1.5  # for the decoder of a project; Label Studio waits 3 s
 
 # The checks of an orchestrator send no password.
 _OPEN = frozenset({"index", "health", "ready"})
@@ -77,6 +80,7 @@ def create_app(settings: Settings) -> Flask:
     keep_problems(problems, logging.getLogger("backend"))
     service = Service.start(settings)
     service.prefetcher.start()
+    service.decoders.start()
     MobileSAMBackend.service = service
     model_version = service.segmenter.model_version
 
@@ -105,6 +109,10 @@ def create_app(settings: Settings) -> Flask:
         raise Unauthorized(
             "the user or the password is wrong or missing (BASIC_AUTH_USER, BASIC_AUTH_PASS)"
         )
+
+    def version_of(uid: Any) -> str:
+        """The model version of a project by Label Studio's name of the project."""
+        return service.decoders.of(project_id(uid), wait_s=_SETUP_WAIT_S).model_version
 
     @app.get("/")
     def index() -> Response:
@@ -141,11 +149,11 @@ def create_app(settings: Settings) -> Flask:
             _text(body, "access_token"),
             is_proven=settings.basic_auth is not None,
         )
-        return jsonify(model_version=model_version)
+        return jsonify(model_version=version_of(body.get("project")))
 
     @app.get("/versions")
     def versions() -> Response:
-        return jsonify(versions=[model_version])
+        return jsonify(versions=service.decoders.model_versions())  # no project is asked for
 
     @app.post("/predict")
     def predict() -> Response:
@@ -160,9 +168,11 @@ def create_app(settings: Settings) -> Flask:
         LabelingConfig.parse(label_config)  # label-studio-ml would fail without a sentence
         plugin = MobileSAMBackend(project_id=str(body.get("project")), label_config=label_config)
         if context is None:
-            return jsonify(results=plugin.predict(tasks))
+            return jsonify(results=plugin.predict(tasks, project=body.get("project")))
         with metrics.CLICK_SECONDS.time():
-            return jsonify(results=plugin.predict(tasks, context=context))
+            return jsonify(
+                results=plugin.predict(tasks, context=context, project=body.get("project"))
+            )
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int]:

@@ -23,6 +23,8 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
 from backend.prefetch import Prefetcher
 from backend.settings import WAITING_CLICKS, Settings
+from backend.versions.project_decoders import ProjectDecoders
+from backend.versions.store import DecoderVersions
 from backend.watchdog import WatchedEngine
 from model import weights
 from model.engines import Engine
@@ -38,6 +40,7 @@ class Service:
     engine: WatchedEngine
     segmenter: Segmenter
     images: ImageLoader
+    decoders: ProjectDecoders
     prefetcher: Prefetcher
     label_studio: LabelStudio
 
@@ -45,8 +48,8 @@ class Service:
     def start(cls, settings: Settings) -> Service:
         """Find the weights, load the model and connect the caches.
 
-        The published checkpoint is downloaded if it is missing. The prefetcher does nothing before
-        its method ``start`` is called.
+        The published checkpoint is downloaded if it is missing. The prefetcher and the decoders of
+        projects do nothing before their methods ``start`` are called.
 
         Raises:
             OSError, ValueError: the checkpoint or the engine cannot be used. The message says why.
@@ -67,7 +70,8 @@ class Service:
         store = _store(settings, predictor.features_shape)
         segmenter = Segmenter(predictor, store, images, ImageWatch(fetcher))
         prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
-        return cls(engine, segmenter, images, prefetcher, label_studio)
+        decoders = ProjectDecoders(predictor, connect_versions(settings), settings.learnt_decoders)
+        return cls(engine, segmenter, images, decoders, prefetcher, label_studio)
 
 
 def _check_workers(settings: Settings, engine: Engine) -> None:
@@ -102,6 +106,11 @@ def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> 
         http or connect_http(settings),
         SetupInfoFile(settings.cache_dir / "label-studio.json"),
     )
+
+
+def connect_versions(settings: Settings) -> DecoderVersions:
+    """The learnt decoders of projects. Nothing is read yet."""
+    return DecoderVersions(settings.model_dir / "projects", settings.redis_url)
 
 
 def _store(settings: Settings, features_shape: tuple[int, ...]) -> EmbeddingStore:

@@ -54,7 +54,8 @@ class Settings:
         cache_memory_mb: the memory for embeddings in each worker, MiB.
         cache_dir: the folder of embeddings, shared by all workers and kept after a restart.
         cache_disk_gb: the largest size of the folder, GiB. 0: no embeddings on disk.
-        redis_url: the Redis in which several hosts share embeddings, or None.
+        learnt_decoders: how many learnt decoders of projects each worker keeps loaded.
+        redis_url: the Redis in which several hosts share embeddings and learnt decoders, or None.
         host, port: the address to listen on.
         workers, threads: the number of processes, and of simultaneous requests in each process.
             Most threads only wait for an image or for the model.
@@ -76,6 +77,7 @@ class Settings:
     cache_memory_mb: int = 512
     cache_dir: Path = field(default_factory=lambda: expanded(DEFAULT_CACHE_DIR))
     cache_disk_gb: float = 10
+    learnt_decoders: int = 4
     redis_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 9090
@@ -128,6 +130,7 @@ class Settings:
             cache_memory_mb=read.number("CACHE_MEMORY_MB", cls.cache_memory_mb, 1, 1 << 20),
             cache_dir=read.path("CACHE_DIR") or read.home("CACHE_DIR", DEFAULT_CACHE_DIR),
             cache_disk_gb=read.decimal("CACHE_DISK_GB", cls.cache_disk_gb, 0, 1 << 20),
+            learnt_decoders=read.number("LEARNT_DECODERS", cls.learnt_decoders, 1, 100),
             redis_url=read.url("REDIS_URL", schemes=("redis", "rediss", "unix")),
             host=read.text("HOST") or cls.host,
             port=read.number("PORT", cls.port, 1, 65535),

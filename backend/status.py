@@ -54,6 +54,7 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
     credential = service.label_studio.working_credential
     return [
         ("Model", f"{service.segmenter.model_version} on {service.segmenter.engine}"),
+        ("Learnt decoders", "; ".join(service.decoders.overview()) or "none"),
         ("Token in use", str(credential) if credential else "none yet in this worker"),
         (
             "Clicks",

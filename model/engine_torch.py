@@ -51,7 +51,6 @@ class TorchEngine:
     ) -> None:
         network = load_network(checkpoint).to(device)
         self._network = network
-        self._batches = batches
         self.image_size = network.config.image_size
         self.embedding_width = network.config.embedding_width
         self.encode_batch = max(batches, default=1)
@@ -98,7 +97,10 @@ class TorchEngine:
             raise OutOfDeviceMemoryError(self.device) from error
 
     def with_decoder(self, arrays: Arrays) -> TorchEngine:
-        """See :class:`model.engines.Engine`."""
+        """See :class:`model.engines.Engine`. Nothing is recorded for the decoder on CUDA.
+
+        A recording is disturbed by other calls, and projects get decoders while clicks are served.
+        """
         decoder = decoder_parameters(self._network.config, arrays).arrays
         encoder = self._network.image_encoder
         engine = copy(self)
@@ -106,7 +108,7 @@ class TorchEngine:
         tensors = {name: torch.tensor(array) for name, array in decoder.items()}
         engine._network.load_state_dict(tensors, strict=False)
         with torch.inference_mode():
-            engine._decoder = DecoderRunner(engine._network, self._batches)
+            engine._decoder = DecoderRunner(engine._network, ())
         return engine
 
 

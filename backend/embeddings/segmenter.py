@@ -133,6 +133,7 @@ class Segmenter:
         prompts: Sequence[Prompt],
         *,
         refine: bool = True,
+        predictor: Predictor | None = None,
     ) -> list[MaskPrediction]:
         """Predict the masks of objects in one image. An annotator waits for them.
 
@@ -142,17 +143,20 @@ class Segmenter:
             prompts: one for each object, in pixels of the image.
             refine: whether a small object is predicted again in a crop of the image. The first
                 prediction in a crop takes another encode.
+            predictor: answers with the decoder of a project. It must share the image encoder with
+                the predictor of this segmenter. None: the predictor of this segmenter answers.
 
         Returns:
             One prediction for each prompt, in the order of the prompts.
         """
+        predictor = predictor or self._predictor
         embed_crop = partial(self._embed_crop, ref, embedding) if refine else None
         return interactive.segment(
-            self._predictor,
+            predictor,
             embedding,
             prompts,
             embed_crop=embed_crop,
-            mask_inputs=self._mask_inputs,
+            mask_inputs=self._mask_inputs.of(predictor),
         )
 
     def _is_stale(self, ref: ImageRef, embedding: ImageEmbedding, priority: Priority) -> bool:

@@ -15,7 +15,7 @@ from backend.regions import rendering
 from backend.regions.labeling_config import LabelingConfig
 from backend.regions.outputs import Output
 from backend.regions.prompts import Interaction
-from model.predictor import MAX_BATCH
+from model.predictor import MAX_BATCH, Predictor
 from model.types import MaskPrediction
 
 logger = logging.getLogger(__name__)
@@ -69,11 +69,15 @@ def segment(
     outputs: Sequence[Output],
     config: LabelingConfig,
     priority: Priority = Priority.CLICK,
+    predictor: Predictor | None = None,
 ) -> Iterator[tuple[int, MaskPrediction]]:
     """The mask of each interaction, with the index of the interaction.
 
     The objects of an image are decoded together, but not more than a batch of them: the masks of
     many objects at full size would take gigabytes.
+
+    Args:
+        predictor: see :meth:`Segmenter.segment`.
     """
     of_image: dict[_Image, list[int]] = {}
     for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
@@ -85,7 +89,9 @@ def segment(
         for begin in range(0, len(indices), MAX_BATCH):
             batch = indices[begin : begin + MAX_BATCH]
             prompts = [interactions[index].prompt(embedding.original_size) for index in batch]
-            found = segmenter.segment(image.ref, embedding, prompts, refine=image.refine)
+            found = segmenter.segment(
+                image.ref, embedding, prompts, refine=image.refine, predictor=predictor
+            )
             yield from zip(batch, found, strict=True)
 
 

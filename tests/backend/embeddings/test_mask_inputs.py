@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +20,7 @@ from backend.images.loading import ImageLoader, LoadedImage
 from backend.images.validator import Validator
 from model import ImageEmbedding, MaskPrediction, Predictor, Prompt, load_predictor
 from model.engines import Engine
+from model.interactive import MaskInputs
 from model.weights import BUILTIN_PATH
 
 POINTS, SIGNS = [(80.0, 60.0), (20.0, 20.0), (110.0, 80.0)], [1, 0, 1]
@@ -34,9 +36,21 @@ def embedding() -> ImageEmbedding:
     return ImageEmbedding(np.zeros((1, 1, 1, 1), np.float32), (120, 160))
 
 
+def predictor() -> Predictor:
+    return Predictor.__new__(Predictor)  # the cache only asks which predictor it is
+
+
+@pytest.fixture
+def cache() -> Iterator[MaskInputs]:
+    """The masks of one predictor."""
+    one = predictor()
+    yield MaskInputCache().of(one)
+    del one
+
+
 class TestCache:
-    def test_the_next_click_finds_the_mask_of_the_earlier_clicks(self) -> None:
-        cache, one = MaskInputCache(), embedding()
+    def test_the_next_click_finds_the_mask_of_the_earlier_clicks(self, cache: MaskInputs) -> None:
+        one = embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         assert cache.recall(one, clicks(3)).mask_input is LOW_RES
 
@@ -52,24 +66,30 @@ class TestCache:
             pytest.param(Prompt.from_box((0, 0, 9, 9)), id="a box alone"),
         ],
     )
-    def test_another_prompt_finds_nothing(self, other: Prompt) -> None:
-        cache, one = MaskInputCache(), embedding()
+    def test_another_prompt_finds_nothing(self, cache: MaskInputs, other: Prompt) -> None:
+        one = embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         assert cache.recall(one, other) is other
 
-    def test_a_click_finds_the_mask_of_the_box_before_it(self) -> None:
-        cache, one, box = MaskInputCache(), embedding(), (0, 0, 9, 9)
+    def test_a_click_finds_the_mask_of_the_box_before_it(self, cache: MaskInputs) -> None:
+        one, box = embedding(), (0, 0, 9, 9)
         cache.keep(one, [Prompt.from_box(box)], [ANSWER])
         prompt = Prompt.from_points(POINTS[:1], SIGNS[:1], box)
         assert cache.recall(one, prompt).mask_input is LOW_RES
 
-    def test_another_image_finds_nothing(self) -> None:
-        cache, one, another = MaskInputCache(), embedding(), embedding()
+    def test_another_image_finds_nothing(self, cache: MaskInputs) -> None:
+        one, another = embedding(), embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         assert cache.recall(another, clicks(3)).mask_input is None
 
-    def test_a_deleted_embedding_is_not_kept_alive(self) -> None:
-        cache, one = MaskInputCache(), embedding()
+    def test_another_decoder_finds_nothing(self) -> None:
+        cache, one, predictors = MaskInputCache(), embedding(), [predictor(), predictor()]
+        cache.of(predictors[0]).keep(one, [clicks(2)], [ANSWER])
+        assert cache.of(predictors[1]).recall(one, clicks(3)).mask_input is None
+        assert cache.of(predictors[0]).recall(one, clicks(3)).mask_input is LOW_RES
+
+    def test_a_deleted_embedding_is_not_kept_alive(self, cache: MaskInputs) -> None:
+        one = embedding()
         cache.keep(one, [clicks(2)], [ANSWER])
         alive = weakref.ref(one)
         del one
@@ -79,8 +99,8 @@ class TestCache:
         others = [embedding() for _ in range(1000)]
         assert all(cache.recall(other, clicks(3)).mask_input is None for other in others)
 
-    def test_the_oldest_masks_are_removed(self) -> None:
-        cache, images = MaskInputCache(), [embedding() for _ in range(129)]
+    def test_the_oldest_masks_are_removed(self, cache: MaskInputs) -> None:
+        images = [embedding() for _ in range(129)]
         for one in images:
             cache.keep(one, [clicks(2)], [ANSWER])
         known = [cache.recall(one, clicks(3)).mask_input is not None for one in images]
@@ -130,11 +150,11 @@ def test_a_further_click_replays_nothing(radius: int, passes: int) -> None:
     """A session of clicks gets the mask that all its clicks get at once."""
     loaded = load_predictor(BUILTIN_PATH)
     engine, ref = CountedEngine(loaded.engine), ImageRef("data:,disc")
-    predictor = Predictor(engine, loaded.checkpoint)
+    counted = Predictor(engine, loaded.checkpoint)
 
     def segmenter() -> Segmenter:
         watch = ImageWatch(Fetcher(None, HttpClient()))
-        return Segmenter(predictor, EmbeddingStore(64 << 20), Disc(radius), watch)
+        return Segmenter(counted, EmbeddingStore(64 << 20), Disc(radius), watch)
 
     x, y = 200.0, 150.0
     box = (x - radius, y - radius, x + radius, y + radius)  # decides which crop is used
