@@ -67,7 +67,13 @@ def connect(settings: Settings, wanted: Wanted, say: Callable[[str], None]) -> N
             _is_unreached,
             deadline,
         )
+        is_told = session.has_webhook(project_id, wanted.backend_url)
     say(f"Label Studio sends the clicks of project {project_id} to {wanted.backend_url}")
+    if not is_told:
+        say(
+            "but no webhooks, so the next images are not embedded before they are opened. Label"
+            " Studio sends webhooks only to host names with a dot, such as backend.internal"
+        )
 
 
 def _retry(

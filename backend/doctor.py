@@ -231,7 +231,8 @@ class Doctor:
                 return "Label Studio reports what annotators do, so the next images are embedded"
         raise _Doubtful(
             f"no active webhook to {wanted}, so the next images are not embedded before they are"
-            " opened: add the webhook in project Settings > Webhooks, for all actions"
+            " opened: add the webhook in project Settings > Webhooks, for all actions. Label Studio"
+            " takes webhooks only to localhost, addresses, and host names with a dot"
         )
 
     def _labeling_config(self) -> str:

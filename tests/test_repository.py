@@ -12,7 +12,6 @@ from model.weights import PUBLISHED_SHA256, PUBLISHED_URL
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-COMPOSE = (ROOT / "docker-compose.yml").read_text()
 
 
 def pip_installs(commands: list[str]) -> list[str]:
@@ -44,7 +43,6 @@ def test_the_image_runs_what_make_run_runs(target: str) -> None:
 
 def test_without_a_target_the_image_is_that_of_cpus() -> None:
     assert list(container.stages(DOCKERFILE))[-1] == "cpu"
-    assert "build: .\n" in COMPOSE
 
 
 def test_the_image_holds_everything_that_serves() -> None:
@@ -75,9 +73,6 @@ def test_the_image_needs_no_rights_and_writes_to_its_volume_alone() -> None:
     folders = re.findall(r" (?:MODEL_DIR|CACHE_DIR)=(\S+)", DOCKERFILE)
     assert len(folders) == 2
     assert all(folder.startswith("/data/") for folder in folders)
-    backend = COMPOSE[COMPOSE.index("  backend:") :]
-    for line in ('volumes: ["backend:/data"]', "read_only: true", 'tmpfs: ["/tmp"]'):
-        assert f"    {line}\n" in backend
 
 
 def test_torch_is_asked_for_in_one_place() -> None:
@@ -85,17 +80,3 @@ def test_torch_is_asked_for_in_one_place() -> None:
     names = {name for name, text in requirements.items() if re.search(r"^(torch|timm)", text, re.M)}
     assert names == {"requirements.txt"}
     assert requirements["requirements.txt"].count("-r requirements-cpu.txt") == 1
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "LABEL_STUDIO_URL",
-        "LABEL_STUDIO_API_KEY",
-        "LOCAL_FILES_DOCUMENT_ROOT",
-        "ALLOWED_HOSTS",
-        "BASIC_AUTH_USER",
-    ],
-)
-def test_compose_passes_settings_on(name: str) -> None:
-    assert f"{name}:" in COMPOSE

@@ -153,6 +153,11 @@ class Session:
         )
         return int(made["id"])
 
+    def has_webhook(self, project_id: int, backend_url: str) -> bool:
+        """Whether Label Studio tells a backend what annotators do in a project."""
+        webhooks = self.call("GET", "/api/webhooks/", params={"project": project_id})
+        return any(w["url"] == f"{backend_url}/webhook" and w["is_active"] for w in webhooks)
+
     def _exchange(self, personal_token: str) -> str:
         """Exchange a personal access token for an access token."""
         body = {"refresh": personal_token}

@@ -56,8 +56,8 @@ def start_studio() -> Iterator[Callable[..., str]]:
 
         class Studio(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                whoami = {"email": "a@example.com"}
-                self.answer(200, [] if self.path.startswith("/api/ml") else whoami)
+                is_list = self.path.startswith(("/api/ml", "/api/webhooks/"))
+                self.answer(200, [] if is_list else {"email": "a@example.com"})
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
@@ -94,7 +94,9 @@ def test_it_waits_for_the_backend(
     monkeypatch.setenv("LABEL_STUDIO_URL", start_studio(UNREACHED, (201, {"id": 1})))
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
     assert connect("--project", "7", "--wait", "60") == 0
-    assert "the clicks of project 7 to http://backend:9090" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the clicks of project 7 to http://backend:9090" in said
+    assert "no webhooks" in said
 
 
 def test_a_private_address_that_label_studio_refuses(

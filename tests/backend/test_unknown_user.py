@@ -55,7 +55,10 @@ def start(port: int, **settings: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_backend_serves_with_its_folders_set(folder: Path) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o755], ids=["its-folders", "folders-of-root"])
+def test_the_backend_serves(folder: Path, mode: int) -> None:
+    """Docker makes the folder ./data/server of Label Studio's example for root alone."""
+    folder.chmod(mode)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -45,6 +45,7 @@ def test_the_second_run_changes_nothing(
     for _ in range(2):
         done = connect(label_studio, *options)
         assert done.returncode == 0, done.stderr
+        assert "no webhooks" not in done.stdout
     assert "the personal access token in LABEL_STUDIO_API_KEY is accepted" in done.stdout
     project_id = session.find_project("connected twice")
     project = session.call("GET", f"/api/projects/{project_id}/")
