@@ -15,8 +15,13 @@ from PIL import Image
 from model import overlay
 from model.cleanup import box_around
 from model.files import write_atomically
+from model.formats import polygons
+from model.formats.polygons import Polygon
 from model.packed_mask import PackedMask
 from model.types import MaskPrediction, Prompt
+
+# How far a polygon may run beside the edge of its mask, pixels.
+POLYGON_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +111,11 @@ class Results:
     def areas(self) -> npt.NDArray[np.int64]:
         """N, the number of pixels of each mask."""
         return np.array([packed.area for packed in self._packed], dtype=np.int64)
+
+    @cached_property
+    def polygons(self) -> list[list[Polygon]]:
+        """The polygons of each object, one for each part of its mask, with their holes."""
+        return [polygons.trace(mask, POLYGON_TOLERANCE) for mask in self.each_mask()]
 
     def plot(self) -> npt.NDArray[np.uint8]:
         """The image with masks and prompts drawn on it, H x W x 3 uint8 RGB."""

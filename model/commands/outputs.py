@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-from urllib.parse import quote
 
+from model.commands.documents import Coco, Document, Listing, Tasks
 from model.downloads import is_url
 from model.files import write_atomically
-from model.formats import label_studio
-from model.results import Results, format_of
+from model.formats import index_png, yolo
+from model.results import POLYGON_TOLERANCE, Results, format_of
 from model.sources import Source
 
 # Formats with a file for each image, and the suffix of these files.
-_SUFFIXES = {"overlay": ".png"}
+_SUFFIXES = {"overlay": ".png", "png": ".png", "yolo": ".txt"}
 # Formats with one file for all images.
-_COLLECTED = ("label-studio",)
-FORMATS = (*_SUFFIXES, *_COLLECTED)
+_DOCUMENTS = ("json", "coco", "label-studio")
+FORMATS = (*_SUFFIXES, *_DOCUMENTS)
 
 
 class Output(AbstractContextManager["Output"]):
@@ -54,19 +52,17 @@ class FilePerImage(Output):
 class OneFile(Output):
     """Writes one file at the end, also after an interruption: nothing that was done is lost."""
 
-    def __init__(self, path: Path, collect: Callable[[Source, Results], Any]) -> None:
+    def __init__(self, path: Path, document: Document) -> None:
         self._path = path
-        self._collect = collect
-        self._collected: list[Any] = []
+        self._document = document
 
     def add(self, source: Source, result: Results) -> None:
         """Keep the results of an image."""
-        self._collected.append(self._collect(source, result))
+        self._document.add(source, result)
 
     def __exit__(self, *error: object) -> None:
         """Write the file."""
-        with write_atomically(self._path, mode=0o644) as file:
-            file.write(json.dumps(self._collected).encode())
+        _write(self._path, json.dumps(self._document.content()).encode())
 
 
 def open_output(
@@ -96,52 +92,77 @@ def open_output(
     if path is None:
         return Output()
     if name in _SUFFIXES:
-        paths = _paths(path, found, _SUFFIXES[name])
-        for target in paths.values():
-            format_of(target)
-        return FilePerImage(paths, _save_overlay)
+        return FilePerImage(_paths(name, path, found), _WRITERS[name])
     if path.is_dir():
         raise ValueError(f"--format {name} writes one file, and {path} is a folder")
-    urls = {one.name: _url(one, url_prefix) for one in found}
-
-    def task(source: Source, result: Results) -> Any:
-        objects = zip(result.each_mask(), map(float, result.scores), strict=True)
-        return label_studio.task(
-            urls[source.name], objects, label=label, model_version=model_version
-        )
-
-    return OneFile(path, task)
+    _check_images(found, [path])
+    if name == "json":
+        return OneFile(path, Listing())
+    if name == "coco":
+        _check_distinct({one.name: Path(one.relative) for one in found})
+        return OneFile(path, Coco(label))
+    return OneFile(path, Tasks(found, label, url_prefix, model_version))
 
 
-def _paths(path: Path, found: Sequence[Source], suffix: str) -> dict[str, Path]:
+def _paths(name: str, path: Path, found: Sequence[Source]) -> dict[str, Path]:
     """The file of each image, by the name of the image."""
     if len(found) == 1 and path.suffix and not path.is_dir():
         paths = {found[0].name: path}
+        if name != "yolo":
+            format_of(path)
     else:
-        paths = {one.name: path / one.relative.with_suffix(suffix) for one in found}
-    taken: dict[Path, str] = {}
-    for image, target in paths.items():
-        if target in taken:
-            raise ValueError(f"{taken[target]} and {image} would both be written to {target}")
-        taken[target] = image
-    images = {Path(one.path).resolve() for one in found if one.path and not is_url(one.path)}
-    for target in taken:
-        if target.resolve() in images:
-            raise ValueError(f"the image {target} would be overwritten: give another -o")
+        paths = {one.name: path / one.relative.with_suffix(_SUFFIXES[name]) for one in found}
+    _check_distinct(paths)
+    _check_images(found, paths.values())
     return paths
 
 
-def _url(source: Source, prefix: str | None) -> str:
-    """Where Label Studio finds an image."""
-    if source.path is not None and is_url(source.path):
-        return source.path
-    if prefix is None:
-        raise ValueError(
-            "--format label-studio needs --url-prefix for files: the part of an image's URL before"
-            f" the path of the file {source.relative}, such as '/data/local-files/?d=photos/'"
-        )
-    return prefix + quote(os.fsencode(str(source.relative)))  # "#" and "+" mean other things
+def _check_distinct(paths: Mapping[str, Path]) -> None:
+    taken: dict[Path, str] = {}
+    for image, target in paths.items():
+        if target in taken:
+            raise ValueError(f"{taken[target]} and {image} would both be {target}")
+        taken[target] = image
 
 
-def _save_overlay(path: Path, result: Results) -> None:
+def _check_images(found: Sequence[Source], targets: Iterable[Path]) -> None:
+    images = {Path(one.path).resolve() for one in found if one.path and not is_url(one.path)}
+    for target in targets:
+        if target.resolve() in images:
+            raise ValueError(f"the image {target} would be overwritten: give another -o")
+
+
+def _write_overlay(path: Path, result: Results) -> None:
     result.save(path)
+
+
+def _write_index_png(path: Path, result: Results) -> None:
+    """A PNG of the objects' numbers, 1 for the first; 0 is the background."""
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--format png writes PNG files, and {path} is none")
+    if len(result) > index_png.MAX_CLASSES:
+        raise ValueError(
+            f"--format png holds {index_png.MAX_CLASSES} objects, and there are {len(result)}: use"
+            " another format, or --max-masks"
+        )
+    masks = list(result.each_mask())
+    numbers = index_png.class_map(masks, range(1, len(masks) + 1), result.original_size)
+    _write(path, index_png.encode_index_png(numbers))
+
+
+def _write_yolo(path: Path, result: Results) -> None:
+    """A row of class 0 for each object. Empty masks are left out."""
+    rows = [
+        yolo.row(0, yolo.rings_of(mask, POLYGON_TOLERANCE), result.original_size)
+        for mask in result.each_mask()
+        if mask.any()
+    ]
+    _write(path, "".join(f"{row}\n" for row in rows).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with write_atomically(path, mode=0o644) as file:
+        file.write(content)
+
+
+_WRITERS = {"overlay": _write_overlay, "png": _write_index_png, "yolo": _write_yolo}

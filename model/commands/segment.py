@@ -125,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--label",
-        help=f"with --format label-studio: the label of all objects (default: {_DEFAULT_LABEL})",
+        help="with --format coco or label-studio: the class of all objects (default:"
+        f" {_DEFAULT_LABEL})",
     )
     parser.add_argument(
         "--url-prefix",
@@ -153,9 +154,10 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("give at least one --point X,Y, a --box X0,Y0,X1,Y1, or --everything")
     if given and not options.everything:
         parser.error(f"{_option(given[0])} goes with --everything")
-    for name in ("label", "url_prefix"):
-        if getattr(options, name) is not None and options.format != "label-studio":
-            parser.error(f"{_option(name)} goes with --format label-studio")
+    if options.url_prefix is not None and options.format != "label-studio":
+        parser.error("--url-prefix goes with --format label-studio")
+    if options.label is not None and options.format not in ("coco", "label-studio"):
+        parser.error("--label goes with --format coco or label-studio")
     if options.format != "overlay" and options.output is None:
         parser.error(f"--format {options.format} needs -o: where to write")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from model.__main__ import main
 from model.weights import BUILTIN_PATH
@@ -160,6 +161,58 @@ def test_tasks_of_label_studio(run: Any, folder: Path) -> None:
     assert region["value"]["brushlabels"] == ["Other"]
 
 
+def two_objects(run: Any, folder: Path, name: str, target: Path) -> None:
+    done = run(folder, "--box", RED_BOX, "--box", BLUE_BOX, "--format", name, "-o", target)
+    assert done.status == 0, done.err
+
+
+def test_json(run: Any, folder: Path) -> None:
+    path = folder.parent / "found.json"
+    two_objects(run, folder, "json", path)
+    first, second = json.loads(path.read_text())
+    assert first["image"] == str(folder / "a.png")
+    assert (first["width"], first["height"]) == (320, 240)
+    red, blue = second["objects"]
+    (part,) = blue["polygons"]
+    assert np.abs(np.min(part["exterior"], axis=0) - (190, 60)).max() < 8
+    assert red["area"] > 10_000
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
+def test_coco_as_pycocotools_reads_it(
+    run: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder.parent / "coco.json"
+    two_objects(run, folder, "coco", path)
+    coco = COCO(str(path))
+    capsys.readouterr()
+    assert [one["file_name"] for one in coco.loadImgs([1, 2])] == ["a.png", "in ner/b.png"]
+    assert [one["name"] for one in coco.loadCats([1])] == ["Object"]
+    red, blue = coco.loadAnns(coco.getAnnIds(imgIds=[2]))
+    assert coco.annToMask(red)[RED].mean() > 0.9
+    assert coco.annToMask(blue)[BLUE].mean() > 0.9
+    assert 0 < red["score"] <= 1.1
+
+
+def test_yolo(run: Any, folder: Path) -> None:
+    target = folder.parent / "labels"
+    two_objects(run, folder, "yolo", target)
+    rows = (target / "in ner" / "b.txt").read_text().splitlines()
+    red, blue = (np.array(row.split(), float) for row in rows)
+    assert red[0] == blue[0] == 0
+    assert np.abs(red[1:].reshape(-1, 2).max(axis=0) * (320, 240) - (140, 180)).max() < 8
+
+
+def test_png(run: Any, folder: Path) -> None:
+    target = folder.parent / "pngs"
+    two_objects(run, folder, "png", target)
+    with Image.open(target / "a.png") as picture:
+        numbers = np.asarray(picture)
+    assert (numbers[RED] == 1).mean() > 0.9
+    assert (numbers[BLUE] == 2).mean() > 0.9
+    assert numbers[5, 5] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
@@ -237,4 +290,4 @@ def test_two_images_never_share_a_file(run: Any, folder: Path) -> None:
     done = run(folder, "--box", RED_BOX, "-o", folder.parent / "out")
     assert done.status == 1
     assert "a.bmp and" in done.err
-    assert "would both be written to" in done.err
+    assert "would both be" in done.err

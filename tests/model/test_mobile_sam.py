@@ -64,7 +64,7 @@ def test_masks_are_in_the_order_of_the_prompts(opened: OpenedImage, prompts: Any
     assert iou(result.masks[0], disc(*BLUE)) > 0.9
     assert iou(result.masks[1], disc(*RED)) > 0.8
     assert result.scores.shape == (2,)
-    assert len(result) == 2
+    assert len(result) == len(result.polygons) == 2
     assert result.areas.tolist() == [mask.sum() for mask in result.masks]
 
 
@@ -104,6 +104,7 @@ def test_no_boxes_are_no_objects(opened: OpenedImage) -> None:
     result = opened.segment(bboxes=np.empty((0, 4)))
     assert result.masks.shape == (0, HEIGHT, WIDTH)
     assert result.boxes.shape == (0, 4)
+    assert result.polygons == []
     assert (result.plot() == result.image).all()
 
 
