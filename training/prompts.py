@@ -101,7 +101,7 @@ def ask(frames: Frames) -> Questions:
 
     whole_mask = object_maps[image] == number
     whole = coverage(whole_mask)
-    click = _spot(_pick(_inside(whole)), whole.shape[-1])
+    click = first_clicks(whole)
     columns, rows = click.long().clamp(0, size - 1).unbind(1)
     part_mask = part_maps[image] == part_maps[image, rows, columns][:, None, None]
     is_on_it = object_maps[image, rows, columns] == number[:, 0, 0]
@@ -113,7 +113,7 @@ def ask(frames: Frames) -> Questions:
     meant = boxes_part[:, None, None]
     first = torch.where(meant, part, whole)
     second = torch.where(is_click[:, None, None], part, first)
-    corners = _box_around(torch.where(meant, part_mask, whole_mask))
+    corners = drawn_boxes(_box_around(torch.where(meant, part_mask, whole_mask)), size)
     clicks = torch.stack([click, torch.zeros_like(click)], dim=1)
     labels = torch.where(
         is_click[:, None],
@@ -128,6 +128,31 @@ def ask(frames: Frames) -> Questions:
         is_single_click=is_click,
         weight=has_object[image].float(),
     )
+
+
+def first_clicks(cover: Tensor) -> Tensor:
+    """A click on each object, B x 2 (x, y) in the input frame.
+
+    Args:
+        cover: B x h x w, the share of each cell that the object covers.
+    """
+    return _spot(_pick(_inside(cover)), cover.shape[-1])
+
+
+def drawn_boxes(corners: Tensor, size: int) -> Tensor:
+    """Boxes as people draw them: half of the boxes are exact, half are drawn carelessly.
+
+    Args:
+        corners: B x 2 x 2 (x, y), the first and the last pixel of each exact box.
+        size: S; a box stays in the input frame.
+
+    Returns:
+        B x 2 x 2.
+    """
+    sides = corners[:, 1:] - corners[:, :1] + 1
+    is_careless = torch.rand(len(corners), 1, 1, device=corners.device) < 0.5
+    error = (torch.randn_like(corners) * 0.06).clamp(-0.15, 0.15) * sides
+    return (corners + torch.where(is_careless, error, 0.0)).clamp(0, size - 1)
 
 
 def correction_clicks(
@@ -194,14 +219,10 @@ def _spot(cell: Tensor, width: int) -> Tensor:
 
 
 def _box_around(masks: Tensor) -> Tensor:
-    """The corners of each mask's bounding box, B x 2 x 2 (x, y); half of them drawn carelessly."""
+    """The corners of each mask's bounding box, B x 2 x 2 (x, y)."""
     size = masks.shape[-1]
     ends = []
     for axis in (1, 2):  # columns, then rows
         taken = masks.any(axis).float()
         ends.append(torch.stack([taken.argmax(1), size - 1 - taken.flip(1).argmax(1)], dim=1))
-    corners = torch.stack(ends, dim=2).float()  # B x first, last x (x, y)
-    sides = corners[:, 1:] - corners[:, :1] + 1
-    is_careless = torch.rand(len(masks), 1, 1, device=masks.device) < 0.5
-    error = (torch.randn_like(corners) * 0.06).clamp(-0.15, 0.15) * sides
-    return (corners + torch.where(is_careless, error, 0.0)).clamp(0, size - 1)
+    return torch.stack(ends, dim=2).float()  # B x first, last x (x, y)

@@ -1,0 +1,1 @@
+"""Learning from the annotations of a project: the mask decoder learns, the image encoder stays."""

@@ -1,0 +1,108 @@
+"""What the decoder learns from and is judged by: images whose objects somebody has outlined.
+
+The image encoder never changes, so an image is an embedding here, and a crop of it is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+
+from model.crops import Crop
+from model.predictor import Predictor
+from model.types import ImageEmbedding
+from training.labelled_images import LabelledDataset, LabelledImage
+from training.scenes import Bool
+
+
+class Origin(Enum):
+    """How a mask came about. What a person drew or corrected says more than what was accepted."""
+
+    MANUAL = "drawn by hand"
+    CORRECTED = "corrected"
+    ACCEPTED = "accepted as it was"
+
+
+class Role(Enum):
+    """What the pictures of a task are for. No picture has two roles."""
+
+    LEARN = "learnt from"
+    WATCH = "watched for the right moment to stop"
+    JUDGE = "held out to judge by"
+
+
+_ROLES = (*[Role.LEARN] * 7, Role.WATCH, *[Role.JUDGE] * 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Object:
+    """One object of a picture.
+
+    Attributes:
+        mask: H x W, not empty.
+        origin: how the mask came about.
+    """
+
+    mask: Bool
+    origin: Origin = Origin.MANUAL
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One annotated image.
+
+    Attributes:
+        name: the name that people read.
+        task_id: the task that shows the image.
+        objects: the annotated objects.
+        embed: the embedding of the image.
+        embed_crop: the embedding of a crop of the image; None where the image is gone.
+    """
+
+    name: str
+    task_id: int
+    objects: Sequence[Object]
+    embed: Callable[[], ImageEmbedding]
+    embed_crop: Callable[[Crop], ImageEmbedding | None]
+
+
+def role_of(task_id: int) -> Role:
+    """What a task is for. It never changes, whatever tasks come or go.
+
+    Of ten tasks with ids from a multiple of ten on, chance gives seven to learning, one to
+    watching and two to judging. Chance comes from a hash of the ids.
+    """
+    block, place = divmod(task_id, len(_ROLES))
+    digest = hashlib.sha256(f"roles of {block}".encode()).digest()
+    order = sorted(range(len(_ROLES)), key=lambda index: digest[index])
+    return _ROLES[order.index(place)]
+
+
+def by_role(pictures: Sequence[Picture]) -> Mapping[Role, list[Picture]]:
+    """The pictures of each role, in their order."""
+    return {
+        role: [picture for picture in pictures if role_of(picture.task_id) is role] for role in Role
+    }
+
+
+def pictures_of(dataset: LabelledDataset, predictor: Predictor) -> list[Picture]:
+    """The pictures of a labelled dataset. The task ids are the numbers of the images."""
+    return [_picture(dataset.load(index), index, predictor) for index in range(len(dataset))]
+
+
+def _picture(labelled: LabelledImage, number: int, predictor: Predictor) -> Picture:
+    image = labelled.image
+
+    @cache
+    def embed() -> ImageEmbedding:
+        return predictor.embed(image)
+
+    @cache
+    def embed_crop(crop: Crop) -> ImageEmbedding:
+        return predictor.embed(crop.cut(image))
+
+    objects = [Object(mask) for mask in labelled.masks.values()]
+    return Picture(labelled.name, number, objects, embed, embed_crop)

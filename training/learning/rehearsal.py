@@ -1,0 +1,69 @@
+"""Synthetic scenes against forgetting: the decoder learns to answer there as its base does.
+
+Three parts of one endless series of scenes have the three roles of a project's tasks. So what was
+forgotten is measured on scenes that were never learnt from.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model.predictor import Predictor
+from training.evaluation_datasets import synthetic_scenes
+from training.labelled_images import LabelledDataset
+from training.learning.lessons import Lessons, are_written, read_lessons, write_lessons
+from training.learning.pictures import Picture, Role, pictures_of
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The scenes of one checkpoint. All runs with this checkpoint share their lessons.
+
+    Attributes:
+        folder: holds the lessons, once :meth:`prepare` has written them.
+        predictor: of the checkpoint.
+        counts: how many scenes have each role.
+    """
+
+    folder: Path
+    predictor: Predictor
+    counts: Mapping[Role, int] = field(
+        default_factory=lambda: {Role.JUDGE: 20, Role.WATCH: 12, Role.LEARN: 48}
+    )
+
+    def pictures(self, role: Role) -> list[Picture]:
+        """The scenes of a role."""
+        before = sum(
+            count for _, count in takewhile(lambda one: one[0] is not role, self.counts.items())
+        )
+        series = synthetic_scenes(before + self.counts[role])
+        part = LabelledDataset("scenes", self.counts[role], lambda n: series.load(before + n))
+        return pictures_of(part, self.predictor)
+
+    def prepare(self) -> None:
+        """Write the lessons, unless they are there."""
+        for role in (Role.WATCH, Role.LEARN):
+            if are_written(self._place(role)):
+                continue
+            # Another run may write the same at the same time.
+            own = self.folder / f"{role.name.lower()}.{os.getpid()}"
+            scenes = tqdm(self.pictures(role), "synthetic scenes", unit="image", mininterval=1)
+            write_lessons(own, scenes, self.predictor)
+            try:
+                own.rename(self._place(role))
+            except OSError:  # the other run was faster
+                shutil.rmtree(own)
+
+    def lessons(self, role: Role) -> Lessons:
+        """The lessons of a role."""
+        return read_lessons(self._place(role), self.predictor)
+
+    def _place(self, role: Role) -> Path:
+        return self.folder / role.name.lower()
