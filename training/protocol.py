@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model import interactive
-from model.crops import Crop
 from model.interactive import EmbedCrop
 from model.predictor import Predictor
 from model.types import BACKGROUND, FOREGROUND, ImageEmbedding, MaskPrediction, Prompt
@@ -96,6 +95,7 @@ def judge(
     name: str,
     strategy: Strategy,
     unknown: Bool | None = None,
+    embed_crop: EmbedCrop | None = None,
 ) -> Trial:
     """Click on one object until it is found or ``MAX_CLICKS`` are spent.
 
@@ -104,16 +104,14 @@ def judge(
         target: H x W, the true mask; not empty.
         unknown: H x W, pixels outside ``target`` that may be part of an answer or not; None for
             no such pixels.
+        embed_crop: the embeddings of crops. None: the predictor makes them of ``image``.
     """
     known = np.ones_like(target) if unknown is None else ~unknown
+    embed_crop = embed_crop or cache(lambda crop: predictor.embed(crop.cut(image)))
     clicks: list[tuple[int, int, int]] = []
     answers: list[Answer] = []
     prediction: MaskPrediction | None = None
     mask = np.zeros_like(target)
-
-    @cache
-    def embed_crop(crop: Crop) -> ImageEmbedding:
-        return predictor.embed(crop.cut(image))
 
     while len(answers) < MAX_CLICKS:
         clicks.append(next_click(target, mask, clicks))
