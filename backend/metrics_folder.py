@@ -9,15 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it
-_FILE_BYTES = 1 << 16  # as prometheus_client makes them
-_KINDS = ("counter", "summary", "gauge_livesum")  # of the metrics in backend/metrics.py
+# Of each kind of the metrics in backend/metrics.py. A label and a bucket take up to 200 bytes.
+_FILE_BYTES = {"counter": 1 << 17, "histogram": 1 << 18, "gauge_livesum": 1 << 16}
+_USED = struct.Struct("i")  # the first bytes of a file say how many bytes are used
 
 
 class MetricsFolder:
@@ -49,10 +52,10 @@ class MetricsFolder:
         """
         if self.path is None:
             return
-        files = [self.path / f"{kind}_{pid}.db" for kind in _KINDS]
+        files = {self.path / f"{kind}_{pid}.db": size for kind, size in _FILE_BYTES.items()}
         try:
-            for path in files:
-                _reserve(path)
+            for path, size in files.items():
+                _reserve(path, size)
         except OSError as error:
             for path in files:
                 path.unlink(missing_ok=True)
@@ -60,9 +63,14 @@ class MetricsFolder:
             _warn(str(self.path.parent), error)
 
     def forget(self, pid: int) -> None:
-        """Remove the gauges of a worker that has ended. Its counters stay in the sums."""
+        """Remove the gauges of a worker that has ended. Its counters stay in the sums.
+
+        Its files give back the space that is not used.
+        """
         if self.path is not None:
             (self.path / f"gauge_livesum_{pid}.db").unlink(missing_ok=True)
+            for path in self.path.glob(f"*_{pid}.db"):
+                _shrink(path)
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -70,11 +78,17 @@ class MetricsFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _reserve(path: Path) -> None:
+def _reserve(path: Path, size: int) -> None:
     with open(path, "wb") as file:
-        file.write(bytes(_FILE_BYTES))  # zeros: an empty file of prometheus_client
+        file.write(bytes(size))  # zeros: an empty file of prometheus_client
         file.flush()
         os.fsync(file.fileno())
+
+
+def _shrink(path: Path) -> None:
+    with suppress(OSError, struct.error), open(path, "r+b") as file:
+        (used,) = _USED.unpack(file.read(_USED.size))
+        file.truncate(max(used, _USED.size))
 
 
 def _warn(folder: str, error: OSError) -> None:

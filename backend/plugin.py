@@ -100,6 +100,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             metrics.CLICKS.labels("mask" if predicted else "empty").inc()
         except (UnanswerableRequestError, ImageError) as error:
             metrics.CLICKS.labels("unanswerable").inc()
+            metrics.FAILURES.labels(_cause(error)).inc()
             logger.error("task %s: the click got no mask: %s", task.get("id"), error)
             if isinstance(error, TooManyWaitingError):
                 raise
@@ -116,6 +117,13 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
     def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Do nothing: MobileSAM does not learn from annotations."""
         return {}
+
+
+def _cause(error: Exception) -> str:
+    """Of a click without a mask, for /metrics."""
+    if isinstance(error, TooManyWaitingError):
+        return "overload"
+    return "image" if isinstance(error, ImageError) else "task"
 
 
 def _project_id(task: Mapping[str, Any], arguments: Mapping[str, Any]) -> int | None:

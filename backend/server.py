@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(MalformedRequestError, _malformed_region)
     app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
-    app.register_error_handler(EngineHungError, _unavailable)
+    app.register_error_handler(EngineHungError, _engine_hung)
     app.register_error_handler(TooManyWaitingError, _unavailable)
     app.register_error_handler(OutOfDeviceMemoryError, _out_of_device_memory)
     app.register_error_handler(Exception, _internal_error)
@@ -109,6 +109,12 @@ def create_app(settings: Settings) -> Flask:
         raise Unauthorized(
             "the user or the password is wrong or missing (BASIC_AUTH_USER, BASIC_AUTH_PASS)"
         )
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "other"
+        metrics.REQUESTS.labels(route, str(response.status_code)).inc()
+        return response
 
     def version_of(uid: Any) -> str:
         """The model version of a project by Label Studio's name of the project."""
@@ -226,10 +232,12 @@ def _context(body: dict[str, Any]) -> dict[str, Any] | None:
 
 def _http_error(error: HTTPException) -> tuple[Response, int]:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    metrics.FAILURES.labels("password" if status == HTTPStatus.UNAUTHORIZED else "request").inc()
     return _error(error.description or error.name, status)
 
 
 def _malformed_region(error: MalformedRequestError) -> tuple[Response, int]:
+    metrics.FAILURES.labels("request").inc()
     return _error(str(error), HTTPStatus.BAD_REQUEST)
 
 
@@ -243,7 +251,13 @@ def _unavailable(error: Exception) -> Response:
     return response
 
 
+def _engine_hung(error: EngineHungError) -> Response:
+    metrics.FAILURES.labels("engine").inc()
+    return _unavailable(error)
+
+
 def _out_of_device_memory(error: OutOfDeviceMemoryError) -> Response:
+    metrics.FAILURES.labels("memory").inc()
     logger.error("%s %s: %s", request.method, request.path, error)
     return _unavailable(error)
 
@@ -261,6 +275,7 @@ def _one_line(sentence: str) -> str:
 
 
 def _internal_error(error: Exception) -> tuple[Response, int]:
+    metrics.FAILURES.labels("internal").inc()
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return _error("the backend failed: its log names the cause", HTTPStatus.INTERNAL_SERVER_ERROR)
 

@@ -232,6 +232,8 @@ class Segmenter:
         self, image: Pixels, original_size: tuple[int, int], demand: Demand, load_s: float
     ) -> ImageEmbedding:
         encoded = self._encoder.encode(image, original_size, demand)
+        metrics.FETCH_SECONDS.observe(load_s)
+        metrics.ENCODER_WAIT_SECONDS.observe(encoded.wait_s)
         metrics.ENCODE_SECONDS.observe(encoded.encode_s)
         logger.info(
             "encoded an image of %d x %d: load %.0f ms, wait %.0f ms, encode %.0f ms",
