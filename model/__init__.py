@@ -16,6 +16,7 @@ One level below, without files and lists:
 Nothing here knows Label Studio, HTTP servers, the environment or threads.
 """
 
+from model.auto_annotation import auto_annotate
 from model.everything import EverythingSettings
 from model.mobile_sam import MobileSAM, OpenedImage
 from model.predictor import Predictor, load_predictor
@@ -31,5 +32,6 @@ __all__ = [
     "Predictor",
     "Prompt",
     "Results",
+    "auto_annotate",
     "load_predictor",
 ]

@@ -1,6 +1,7 @@
 """MobileSAM from the command line: `python -m model`.
 
 python -m model photo.jpg --point 420,310 100,80,0 --box 280,80,520,320 -o overlay.png
+python -m model auto-annotate photos --boxes detections
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from model.commands import segment
+from model.commands import auto_annotate, segment
 
 # Commands with a name. Everything else is a source: the command without a name segments.
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"auto-annotate": auto_annotate.run}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ _DESCRIPTION = (
     " object. Several points of one object follow one --point. With both, the first --box belongs"
     " to the first --point, and so on. Prints a line of JSON for each image."
 )
+_EPILOG = "A command of its own, with its own --help: auto-annotate."
 _DEFAULT_LABEL = "Object"
 _SETTINGS = fields(EverythingSettings)
 
@@ -91,7 +92,9 @@ def _segment(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m model", description=_DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        prog="python -m model", description=_DESCRIPTION, epilog=_EPILOG
+    )
     parser.add_argument(
         "source", nargs="+", help="image files, folders, globs in quotes, or http(s) URLs"
     )
