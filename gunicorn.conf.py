@@ -13,7 +13,9 @@ try:
 except ValueError as error:
     raise SystemExit(f"error: {error}") from None
 
-log.configure(_settings.log_level)
+log.configure(_settings.log_level, _settings.log_format)
+if _settings.log_format == "json":
+    logconfig_dict = log.gunicorn_config(_settings.log_level)
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers

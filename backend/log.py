@@ -1,4 +1,4 @@
-"""The log has one line for each event. The last problems are kept for /status.
+"""The log has one line for each event, as text or as JSON. The last problems are kept for /status.
 
 A line names the cause and the remedy. It has no traceback, because an exception may hold an image
 or a token. LOG_LEVEL=DEBUG shows tracebacks.
@@ -14,27 +14,52 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from backend import request_context
 from model.files import write_atomically
+
+Style = Literal["text", "json"]
 
 _KEPT = 50
 _LONGEST = 1000
 _LOCK_WAIT_S = 1.0
 
 
-def configure(level: str) -> None:
-    """Set up the log of this process."""
+def configure(level: str, style: Style) -> None:
+    """Set up the log of this process.
+
+    Args:
+        level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
+        style: ``text`` or ``json``.
+    """
     handler = logging.StreamHandler()
-    if level != "DEBUG":
+    if style == "json":
+        handler.setFormatter(JSONLine())
+    elif level != "DEBUG":
         handler.setFormatter(OneLine())
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # httpx logs the full URL of each request
     # label-studio-ml reads every labeling config too, and warns of each Image tag with a valueList.
     logging.getLogger("label_studio_tools").setLevel(logging.WARNING)
+
+
+def gunicorn_config(level: str) -> dict[str, Any]:
+    """gunicorn's ``logconfig_dict``: its own lines are JSON too."""
+    stream = {"class": "logging.StreamHandler", "formatter": "json"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "backend.log.JSONLine"}},
+        "handlers": {"stream": stream},
+        "root": {"level": level, "handlers": ["stream"]},
+        "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+    }
 
 
 class OneLine(logging.Formatter):
@@ -43,7 +68,28 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See :meth:`logging.Formatter.format`."""
         when, who = self.formatTime(record), f"[{record.process}] {record.name}"
-        return f"{when} {record.levelname} {who}: {sentence(record)}"
+        request_id = request_context.fields().get("request_id")
+        request = f" (request {request_id})" if request_id else ""
+        return f"{when} {record.levelname} {who}: {sentence(record)}{request}"
+
+
+class JSONLine(logging.Formatter):
+    """Formats every record as a JSON object in a single line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See :meth:`logging.Formatter.format`."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": when,
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": sentence(record),
+            **request_context.fields(),
+        }
+        if record.exc_info and logging.getLogger().isEnabledFor(logging.DEBUG):
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def sentence(record: logging.LogRecord) -> str:

@@ -17,14 +17,14 @@ from flask.json.provider import JSONProvider
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
 
-from backend import __version__, metrics, webhooks
+from backend import __version__, metrics, request_context, webhooks
 from backend.access import Access
 from backend.embeddings.waiting_room import TooManyWaitingError
 from backend.label_studio.project_uid import project_id
 from backend.log import Problems, keep_problems
 from backend.plugin import MobileSAMBackend
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
-from backend.regions.labeling_config import LabelingConfig
+from backend.regions.labeling_config import LabelingConfig, whole_number
 from backend.service import Service
 from backend.settings import Settings
 from backend.status import page as status_page
@@ -38,6 +38,7 @@ _SETUP_WAIT_S = 1.5  # for the decoder of a project; Label Studio waits 3 s
 # The checks of an orchestrator send no password.
 _OPEN = frozenset({"index", "health", "ready"})
 _RETRY_AFTER_S = "2"
+_REQUEST_ID = "X-Request-ID"
 
 
 class _FastJSON(JSONProvider):
@@ -97,6 +98,14 @@ def create_app(settings: Settings) -> Flask:
     access = Access(settings.basic_auth)
 
     @app.before_request
+    def begin() -> None:
+        g.request_id = request_context.begin(request.headers.get(_REQUEST_ID))
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        request_context.end()
+
+    @app.before_request
     def check_access() -> None:
         given = request.headers.get("Authorization")
         request.max_content_length = access.body_limit(request.path, given)
@@ -114,6 +123,7 @@ def create_app(settings: Settings) -> Flask:
     def count(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "other"
         metrics.REQUESTS.labels(route, str(response.status_code)).inc()
+        response.headers[_REQUEST_ID] = g.request_id
         return response
 
     def version_of(uid: Any) -> str:
@@ -166,6 +176,7 @@ def create_app(settings: Settings) -> Flask:
         body = _body()
         tasks = _tasks(body)
         context = _context(body)
+        request_context.note(**_names(body, tasks))
         if context is not None and len(tasks) != 1:
             raise BadRequest("an interactive request must have exactly one task")
         label_config = body.get("label_config")
@@ -215,6 +226,12 @@ def _tasks(body: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise BadRequest("tasks must be a list of objects")
     return tasks
+
+
+def _names(body: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, int | None]:
+    """What the log says of a request: the project, and the task where there is one."""
+    task = whole_number(tasks[0].get("id")) if len(tasks) == 1 else None
+    return {"project": project_id(body.get("project")), "task": task}
 
 
 def _context(body: dict[str, Any]) -> dict[str, Any] | None:

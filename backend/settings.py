@@ -13,6 +13,7 @@ from typing import TypeVar, get_args
 from urllib.parse import urlsplit
 
 from backend.http.addresses import AllowedHosts
+from backend.log import Style
 from model.engines import EngineName, Precision
 from model.weights import DEFAULT_MODEL_DIR, expanded
 
@@ -60,6 +61,7 @@ class Settings:
         workers, threads: the number of processes, and of simultaneous requests in each process.
             Most threads only wait for an image or for the model.
         log_level: DEBUG, INFO, WARNING or ERROR.
+        log_format: text or json.
     """
 
     label_studio_url: str | None = None
@@ -84,6 +86,7 @@ class Settings:
     workers: int = 1
     threads: int = 32
     log_level: str = "INFO"
+    log_format: Style = "text"
 
     @classmethod
     def of_process(cls) -> Settings:
@@ -137,6 +140,7 @@ class Settings:
             workers=read.number("WORKERS", cls.workers, 1, 256),
             threads=read.number("THREADS", cls.threads, 1, 256),
             log_level=read.choice("LOG_LEVEL", _LOG_LEVELS, cls.log_level),
+            log_format=read.choice("LOG_FORMAT", get_args(Style), cls.log_format),
         )
 
 
