@@ -44,8 +44,9 @@ COPY model ./model
 COPY backend ./backend
 COPY examples ./examples
 COPY _wsgi.py gunicorn.conf.py LICENSE NOTICE ./
-RUN python -m compileall -q model backend \
-    && useradd --uid 1000 backend && install --directory --owner=backend /data
+# OpenShift runs the image as a user of its own choice, in the group 0.
+RUN python -m compileall -q model backend && useradd --uid 1000 backend \
+    && install --directory --owner=backend --group=0 --mode=0775 /data
 ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=9090
 ENV MOBILESAM_CHECKPOINT=/weights/mobile_sam.pt MODEL_DIR=/data/models CACHE_DIR=/data/embeddings
 # Embeddings, and answers of the self-check.

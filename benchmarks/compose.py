@@ -37,11 +37,7 @@ _BINARIES = os.pathsep.join(
     [str(Path(sys.executable).parent), str(ROOT / ".venv-label-studio" / "bin"), os.defpath]
 )
 _TIMEOUT_S = 900.0
-# The image's own user, who may read the files of this repository wherever it is.
-_AS_BACKEND = [
-    *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
-]
+_USER = 1000  # of the image
 
 
 @dataclass(frozen=True)
@@ -149,9 +145,10 @@ class Project:
         executable = shutil.which(words[0], path=_BINARIES)
         if executable is None:
             raise FileNotFoundError(f"{words[0]} is not installed")
+        prefix = container.as_user(_USER, _USER) if service.is_ours else []
         with open(self.folder / f"{name}.log", "ab") as log:
             return subprocess.Popen(
-                [*(_AS_BACKEND if service.is_ours else []), executable, *words[1:]],
+                [*prefix, executable, *words[1:]],
                 cwd=ROOT if service.is_ours else self.folder,
                 env=self._environment(service),
                 stdout=log,
@@ -181,7 +178,7 @@ class Project:
                 folder = self.folder / volume
                 folder.mkdir(exist_ok=True)
                 if service.is_ours:
-                    os.chown(folder, 1000, 1000)
+                    os.chown(folder, _USER, _USER)
                 return str(folder) + text.removeprefix(path)
         return text
 

@@ -61,6 +61,18 @@ def lay_out(folder: Path, target: str = "cpu") -> None:
             _copy(words[1:-1], folder / "app")
 
 
+def as_user(uid: int, gid: int) -> list[str]:
+    """The beginning of a command that root runs as another user, who may be unknown to the system.
+
+    The user may read all files, because the interpreter may be in a folder of root, but may write
+    only where anybody of this user and group may.
+    """
+    return [
+        *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"),
+        *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+    ]
+
+
 def size(folder: Path) -> int:
     """Bytes of all files."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,22 @@ from demo.process import WebServerProcess, free_port
 
 
 class LaidOut(WebServerProcess):
-    """The backend of an image that ``container.lay_out`` has laid out in a folder."""
+    """The backend of an image that ``container.lay_out`` has laid out in a folder.
 
-    def __init__(self, folder: Path, log_path: Path, **settings: str) -> None:
+    Args:
+        folder: the folder.
+        log_path: where its log goes.
+        prefix: the beginning of the command, such as :func:`container.as_user`.
+        settings: environment variables of README.md.
+    """
+
+    def __init__(
+        self, folder: Path, log_path: Path, prefix: Sequence[str] = (), **settings: str
+    ) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         super().__init__(
-            [folder / "venv" / "bin" / "python", "-m", "gunicorn", "_wsgi:app"],
+            [*prefix, folder / "venv" / "bin" / "python", "-m", "gunicorn", "_wsgi:app"],
             log_path,
             {"HOST": "127.0.0.1", "PORT": str(port), **settings},
             folder / "app",

@@ -14,15 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks import container
 from model.weights import BUILTIN_PATH
 
 ROOT = Path(__file__).parents[2]
-UID = 1_234_567
-# It may read everything, since the interpreter may be in a folder of root, but not write.
-AS_NOBODY = [
-    *("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
-]
+UNKNOWN = container.as_user(1_234_567, 0)  # the group is root's, as OpenShift has it
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,7 +42,7 @@ def start(port: int, **settings: str) -> subprocess.Popen[str]:
     known = {name: value for name, value in os.environ.items() if name != "HOME"}  # noqa: TID251
     given = {"MOBILESAM_CHECKPOINT": str(BUILTIN_PATH), "PORT": str(port), **settings}
     return subprocess.Popen(
-        [*AS_NOBODY, sys.executable, "-m", "gunicorn", "_wsgi:app"],
+        [*UNKNOWN, sys.executable, "-m", "gunicorn", "_wsgi:app"],
         cwd=ROOT,
         env={**{n: v for n, v in known.items() if n not in ("MODEL_DIR", "CACHE_DIR")}, **given},
         stdout=subprocess.PIPE,
