@@ -1,0 +1,248 @@
+"""The Helm chart: rendered by Helm's own library and checked against Kubernetes' schemas."""
+
+import copy
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from backend import __version__, metrics
+from backend.jobs import QUEUE_NAME
+
+try:
+    import helm_python as helm
+except ImportError:
+    if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
+        raise  # requirements-dev.txt has it
+    pytest.skip("Helm's library has no wheel for this machine", allow_module_level=True)
+import kubernetes_validate
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "deploy" / "helm" / "mobile-sam-backend"
+OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
+NO_SCHEMA = {"ServiceMonitor"}  # of the Prometheus operator, not of Kubernetes
+
+EVERYTHING = {
+    "image": {"pullSecrets": [{"name": "registry"}]},
+    "labelStudio": {"token": {"existingSecret": "label-studio"}},
+    "basicAuth": {"existingSecret": "password"},
+    "settings": {"WORKERS": "2", "ALLOWED_HOSTS": "minio"},
+    "cache": {"persistence": {"enabled": True, "storageClass": "fast"}},
+    "redis": {"existingSecret": "redis"},
+    "autoscaling": {"enabled": True},
+    "workers": {"replicas": 2},
+    "networkPolicy": {
+        "enabled": True,
+        "from": [{"podSelector": {"matchLabels": {"app": "label-studio"}}}],
+    },
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podDisruptionBudget": {"enabled": True},
+    "podAnnotations": {"team": "a"},
+    "podLabels": {"team": "a"},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "extraVolumes": [{"name": "images", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "images", "mountPath": "/images"}],
+}
+
+
+def render(values: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """The objects of the chart by their templates' names."""
+    with helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values or {})
+        rendered = chart.render(values or {}, name="sam", namespace="labels")
+    objects = {
+        Path(path).stem: yaml.safe_load(text)
+        for path, text in rendered.items()
+        if path.endswith(".yaml")
+    }
+    return {name: content for name, content in objects.items() if content is not None}
+
+
+def pod(deployment: dict[str, Any]) -> dict[str, Any]:
+    return deployment["spec"]["template"]["spec"]
+
+
+def container(deployment: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod(deployment)["containers"]
+    return only
+
+
+def variables(deployment: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {variable["name"]: variable for variable in container(deployment)["env"]}
+
+
+@pytest.fixture(scope="module")
+def usual() -> dict[str, dict[str, Any]]:
+    return render()
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict[str, dict[str, Any]]:
+    return render(EVERYTHING)
+
+
+def test_helm_finds_no_fault() -> None:
+    found = helm.lint(CHART, copy.deepcopy(EVERYTHING), strict=True)
+    assert found["errors"] == []
+    assert {m["error"] for m in found["messages"]} <= {"icon is recommended"}
+
+
+def test_the_version_is_that_of_the_backend() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == __version__
+    image = container(render()["deployment"])["image"]
+    assert image == f"mobile-sam-backend:{__version__}"
+
+
+def test_the_usual_objects(usual: dict[str, dict[str, Any]]) -> None:
+    assert set(usual) == {"deployment", "service"}
+    for content in usual.values():
+        kubernetes_validate.validate(content, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_schemas_of_kubernetes(everything: dict[str, dict[str, Any]], version: str) -> None:
+    assert {content["kind"] for content in everything.values()} == {
+        *("Deployment", "Service", "PersistentVolumeClaim", "HorizontalPodAutoscaler"),
+        *("NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor"),
+    }
+    for content in everything.values():
+        if content["kind"] not in NO_SCHEMA:
+            kubernetes_validate.validate(content, version, strict=True)
+
+
+@pytest.mark.parametrize("name", ["deployment", "workers"])
+def test_pods_need_no_rights(everything: dict[str, dict[str, Any]], name: str) -> None:
+    spec, only = pod(everything[name]), container(everything[name])
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["automountServiceAccountToken"] is False
+    rights = only["securityContext"]
+    assert rights["readOnlyRootFilesystem"] is True
+    assert rights["allowPrivilegeEscalation"] is False
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    # all that the Dockerfile's image writes to
+    assert {mount["mountPath"] for mount in only["volumeMounts"]} >= {"/tmp", "/data"}
+
+
+def test_openshift_chooses_the_user() -> None:
+    spec = pod(render({"podSecurityContext": {"fsGroup": None}})["deployment"])
+    assert "fsGroup" not in spec["securityContext"]
+    assert not re.search(r"runAsUser|runAsGroup", str(spec))
+
+
+def test_probes_and_the_end(usual: dict[str, dict[str, Any]]) -> None:
+    only = container(usual["deployment"])
+    assert only["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert only["livenessProbe"]["httpGet"]["path"] == "/health"
+    assert only["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "5"]
+    (graceful,) = re.findall(
+        r"graceful_timeout = (\d+)", (ROOT / "gunicorn.conf.py").read_text()
+    ) or ["10"]
+    assert pod(usual["deployment"])["terminationGracePeriodSeconds"] > 5 + int(graceful)
+
+
+def test_variables_are_settings(everything: dict[str, dict[str, Any]]) -> None:
+    rows = re.findall(r"^\| (`[A-Z_`, ]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    known = {name for row in rows for name in re.findall(r"[A-Z_]+", row)}
+    given = variables(everything["deployment"])
+    assert set(given) <= known
+    assert given["WORKERS"]["value"] == "2"
+    assert variables(everything["workers"]) == given
+
+
+def test_secrets_are_named_and_not_written(everything: dict[str, dict[str, Any]]) -> None:
+    given = variables(everything["deployment"])
+    for name in ("BASIC_AUTH_USER", "BASIC_AUTH_PASS", "REDIS_URL"):
+        assert "secretKeyRef" in given[name]["valueFrom"]
+    file = Path(given["LABEL_STUDIO_API_KEY_FILE"]["value"])
+    mounts = container(everything["deployment"])["volumeMounts"]
+    volume = next(mount["name"] for mount in mounts if mount["mountPath"] == str(file.parent))
+    (secret,) = (
+        v["secret"] for v in pod(everything["deployment"])["volumes"] if v["name"] == volume
+    )
+    assert secret == {"secretName": "label-studio", "items": [{"key": "token", "path": file.name}]}
+    assert "basicAuth" in everything["servicemonitor"]["spec"]["endpoints"][0]
+
+
+@pytest.mark.parametrize("secret", ["LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS", "PORT"])
+def test_settings_that_have_a_place_of_their_own(secret: str) -> None:
+    with pytest.raises(helm.HelmValuesError, match=secret):
+        render({"settings": {secret: "x"}})
+
+
+def test_a_misspelt_value_is_refused() -> None:
+    with pytest.raises(helm.HelmValuesError, match="replica"):
+        render({"replica": 3})
+
+
+def test_selectors_find_their_pods(everything: dict[str, dict[str, Any]]) -> None:
+    labels = {
+        name: everything[name]["spec"]["template"]["metadata"]["labels"]
+        for name in ("deployment", "workers")
+    }
+
+    def selected(selector: dict[str, str]) -> set[str]:
+        return {name for name, of_pod in labels.items() if selector.items() <= of_pod.items()}
+
+    server = everything["service"]["spec"]["selector"]
+    assert selected(server) == {"deployment"}
+    for name in ("deployment", "workers"):
+        assert selected(everything[name]["spec"]["selector"]["matchLabels"]) == {name}
+    budget = everything["poddisruptionbudget"]["spec"]["selector"]["matchLabels"]
+    assert selected(budget) == {"deployment"}
+    policy = everything["networkpolicy"]["spec"]["podSelector"]["matchLabels"]
+    assert selected(policy) == {"deployment", "workers"}
+    monitored = everything["servicemonitor"]["spec"]["selector"]["matchLabels"]
+    assert monitored.items() <= everything["service"]["metadata"]["labels"].items()
+
+
+def test_more_pods_when_clicks_become_slow(everything: dict[str, dict[str, Any]]) -> None:
+    assert "replicas" not in everything["deployment"]["spec"]
+    scaler = everything["hpa"]["spec"]
+    assert scaler["scaleTargetRef"]["name"] == everything["deployment"]["metadata"]["name"]
+    (metric,) = scaler["metrics"]
+    assert metric["pods"]["metric"]["name"] == "mobilesam_click_seconds_p95"
+    (measured,) = metrics.CLICK_SECONDS.describe()
+    assert (measured.name, measured.type) == ("mobilesam_click_seconds", "histogram")
+    rule = (ROOT / "docs" / "operations.md").read_text()
+    assert "name: {as: mobilesam_click_seconds_p95}" in rule
+    assert f"rate({measured.name}_bucket" in rule
+
+
+def test_a_claim_of_one_node_is_handed_over(everything: dict[str, dict[str, Any]]) -> None:
+    assert everything["deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+    claim = everything["pvc"]["metadata"]
+    assert claim["annotations"] == {"helm.sh/resource-policy": "keep"}
+    named = [
+        v["persistentVolumeClaim"]
+        for v in pod(everything["deployment"])["volumes"]
+        if "persistentVolumeClaim" in v
+    ]
+    assert named == [{"claimName": claim["name"]}]
+
+    shared = {"enabled": True, "existingClaim": "mine", "accessMode": "ReadWriteMany"}
+    objects = render({"cache": {"persistence": shared}})
+    assert "pvc" not in objects
+    assert objects["deployment"]["spec"]["strategy"]["type"] == "RollingUpdate"
+
+
+def test_workers_take_jobs_from_redis(everything: dict[str, dict[str, Any]]) -> None:
+    command = container(everything["workers"])["command"]
+    assert command == ["rq", "worker", "--url", "$(REDIS_URL)", QUEUE_NAME]
+    with pytest.raises(helm.HelmRenderError, match="workers.replicas needs redis.url"):
+        render({"workers": {"replicas": 1}})
+
+
+def test_every_value_is_described_and_used() -> None:
+    text = (CHART / "values.yaml").read_text()
+    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    values = yaml.safe_load(text)
+    with helm.Chart.load(CHART) as chart:
+        assert set(chart.schema["properties"]) - {"global"} == set(values)
+    for name in values:
+        assert f".Values.{name}" in templates
