@@ -59,6 +59,7 @@ class WatchedEngine:
         self._engine = engine
         self._encoder = _Calls(engine.encode)
         self._decoder = _Calls(engine.decode)
+        self._search = _Calls(engine.find_masks)
 
     @property
     def has_hung(self) -> bool:
@@ -92,11 +93,30 @@ class WatchedEngine:
         )
         return answer
 
+    def find_masks(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        iou_thresh: float,
+        rows: int,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See :class:`model.engines.Engine`.
+
+        Raises:
+            EngineHungError: the engine hangs.
+        """
+        answer: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] = self._answer(
+            self._search, features, point_coords, point_labels, iou_thresh, rows
+        )
+        return answer
+
     def with_decoder(self, arrays: Arrays) -> WatchedEngine:
         """See :class:`model.engines.Engine`. Both engines hang as soon as one of them hangs."""
         other = copy(self)
         other._engine = self._engine.with_decoder(arrays)
         other._decoder = _Calls(other._engine.decode)
+        other._search = _Calls(other._engine.find_masks)
         return other
 
     def _answer(self, calls: _Calls, *arguments: Any) -> Any:

@@ -14,13 +14,14 @@ class Candidates:
     """K low-res masks of one image.
 
     Attributes:
-        logits: K x h x w, the part of the low-res masks that shows the image and no padding.
+        logits: K x h x w float16, the part of the low-res masks that shows the image and no
+            padding.
         iou_predictions: K.
         bits: K x n uint8, the pixels of each mask, packed.
         areas: K, cells of the low-res mask.
     """
 
-    logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float16]
     iou_predictions: npt.NDArray[np.float32]
     bits: npt.NDArray[np.uint8]
     areas: npt.NDArray[np.int64]
@@ -32,12 +33,17 @@ class Candidates:
         """Candidates with their bits and areas."""
         count, height, width = logits.shape
         bits = np.packbits((logits > 0).reshape(count, height * width), axis=1)
-        return cls(logits, iou_predictions, bits, _count(bits))
+        return cls(logits.astype(np.float16), iou_predictions, bits, _count(bits))
 
     @classmethod
     def joined(cls, several: Sequence[Candidates]) -> Candidates:
         """All candidates in one value. ``several`` is not empty."""
         return cls(*(np.concatenate([getattr(one, name) for one in several]) for name in _FIELDS))
+
+    @classmethod
+    def none(cls, size: tuple[int, int]) -> Candidates:
+        """No candidate, of masks with this size (H, W)."""
+        return cls.of(np.zeros((0, *size), np.float32), np.zeros(0, np.float32))
 
     def __len__(self) -> int:
         return len(self.areas)
@@ -45,6 +51,11 @@ class Candidates:
     def chosen(self, indices: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Candidates:
         """Some candidates, in the order of their indices."""
         return Candidates(*(getattr(self, name)[indices] for name in _FIELDS))
+
+    def of_area(self, least: float) -> Candidates:
+        """The candidates whose mask covers at least this share of the image, 0 to 1."""
+        height, width = self.logits.shape[1:]
+        return self.chosen(self.areas >= least * height * width)
 
     def distinct(self, iou_thresh: float) -> Candidates:
         """The candidates without duplicates, the highest predicted IoU first.

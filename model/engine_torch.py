@@ -111,6 +111,19 @@ class TorchEngine:
             engine._decoder = DecoderRunner(engine._network, ())
         return engine
 
+    def find_masks(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        iou_thresh: float,
+        rows: int,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See :class:`model.engines.Engine`."""
+        low_res_masks, ious = self.decode(features, point_coords, point_labels, None)
+        is_wanted = ious[:, 1:] >= iou_thresh
+        return low_res_masks[:, 1:, :rows][is_wanted], ious[:, 1:][is_wanted]
+
 
 def verified_engine(checkpoint: Path, precision: str) -> TorchEngine:
     """An engine on the best device. On CUDA its answers are compared with those of fp32.

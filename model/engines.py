@@ -84,6 +84,30 @@ class Engine(Protocol):
             answers to an ambiguous prompt.
         """
 
+    def find_masks(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        iou_thresh: float,
+        rows: int,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Predict masks for B ambiguous prompts on one image, where the network is confident.
+
+        This is faster than :meth:`decode` and may be less exact: a mask is one of many here.
+
+        Args:
+            features: 1 x C x S/16 x S/16.
+            point_coords: B x N x 2, (x, y) in pixels of the input frame.
+            point_labels: B x N, as ``Prompt.point_labels``.
+            iou_thresh: the lowest predicted IoU. Other answers are left out.
+            rows: how many rows of the low-res masks are wanted.
+
+        Returns:
+            low_res_masks, K x rows x S/4 logits, and iou_predictions, K: the answers to ambiguous
+            prompts that are left, in the order of the prompts.
+        """
+
     def with_decoder(self, arrays: Arrays) -> Engine:
         """An engine with another decoder. It shares the image encoder with this engine.
 

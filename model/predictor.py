@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,15 @@ import numpy.typing as npt
 from model import reference, transforms
 from model.checkpoint import Arrays
 from model.engines import Engine, EngineName, Precision, load_engine
-from model.types import PADDING, Choose, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
+from model.types import (
+    FOREGROUND,
+    PADDING,
+    Choose,
+    ImageEmbedding,
+    LowResPrediction,
+    MaskPrediction,
+    Prompt,
+)
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, expanded, identify
 
 # How many prompts pass through the network together. Each takes 35 MB in the decoder of the
@@ -126,7 +134,7 @@ class Predictor:
         for indices in _alike(prompts):
             group = [prompts[index] for index in indices]
             choose = partial(_best_answers, group)
-            low_res_masks, iou_predictions = self.decode(embedding, group, choose)
+            low_res_masks, iou_predictions = self._decode(embedding, group, choose)
             answers = choose(iou_predictions)
             for row, (index, answer) in enumerate(zip(indices, answers, strict=True)):
                 best[index] = LowResPrediction(
@@ -146,28 +154,47 @@ class Predictor:
                 network's order. False for the single mask.
         """
         if multimask_output:
-            low_res_masks, ious = (a[0, 1:] for a in self.decode(embedding, [prompt]))
+            low_res_masks, ious = (a[0, 1:] for a in self._decode(embedding, [prompt]))
         else:
-            low_res_masks, ious = (a[0, :1] for a in self.decode(embedding, [prompt], _single))
+            low_res_masks, ious = (a[0, :1] for a in self._decode(embedding, [prompt], _single))
         return [
             self._upsampled(embedding, LowResPrediction(low_res_mask, float(iou_prediction)))
             for low_res_mask, iou_prediction in zip(low_res_masks, ious, strict=True)
         ]
 
-    def decode(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], choose: Choose | None = None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Run the decoder on prompts that have the same number of points.
+    def find_masks(
+        self, embedding: ImageEmbedding, points: npt.NDArray[np.float32], iou_thresh: float
+    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """All masks that single clicks find, of which the network is confident.
+
+        Each click is ambiguous: it may find an object, a part and a subpart.
 
         Args:
             embedding: the embedding of the image, made by this predictor.
-            prompts: in pixels of the original image. All or none of them have a box, and all or
-                none a mask input.
-            choose: see :meth:`model.engines.Engine.decode`.
+            points: N x 2, (x, y) in pixels of the original image.
+            iou_thresh: the lowest predicted IoU of a mask.
 
-        Returns:
-            What :meth:`model.engines.Engine.decode` gives.
+        Yields:
+            For each ``MAX_BATCH`` points: low_res_masks, K x h x w logits, the cells that show the
+            image; and iou_predictions, K.
         """
+        height, width = transforms.low_res_size(embedding.original_size, self.engine.image_size)
+        coords = transforms.points_to_input_frame(
+            points, embedding.original_size, self.engine.image_size
+        )
+        coords = np.stack([coords, np.zeros_like(coords)], axis=1)  # SAM wants a padding point
+        labels = np.tile(np.array([FOREGROUND, PADDING]), (len(points), 1))
+        for begin in range(0, len(points), MAX_BATCH):
+            batch = slice(begin, begin + MAX_BATCH)
+            low_res_masks, iou_predictions = self.engine.find_masks(
+                embedding.features, coords[batch], labels[batch], iou_thresh, height
+            )
+            yield low_res_masks[:, :, :width], iou_predictions
+
+    def _decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], choose: Choose | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """What ``Engine.decode`` gives for prompts that fit into one array."""
         coords = transforms.points_to_input_frame(
             np.stack([prompt.point_coords for prompt in prompts]),
             embedding.original_size,

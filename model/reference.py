@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,13 @@ _FP32_TOLERANCE = 1e-4
 
 # Every third row and column is compared: no multiple of 4, as a token is 4 x 4 pixels of a mask.
 _STEP = 3
+
+
+# ``Engine.find_masks``
+FindMasks = Callable[
+    [npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.int64], float, int],
+    tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+]
 
 
 class WrongAnswerError(Exception):
@@ -86,6 +94,28 @@ def check(engine: Engine, expected: Answers, precision: str) -> None:
     _compare("low_res_masks", masks, expected.low_res_masks, tolerance)
     _compare("iou_predictions", iou_predictions, expected.iou_predictions, _FP32_TOLERANCE)
     _compare("refined_masks", refined, expected.refined_masks, tolerance)
+
+
+def check_search(engine: Engine, find_masks: FindMasks, precision: str) -> None:
+    """Compare what ``find_masks`` finds with the answers of ``engine.decode``.
+
+    Args:
+        engine: an engine that is right.
+        find_masks: has the same checkpoint.
+        precision: of ``find_masks``.
+
+    Raises:
+        WrongAnswerError: an answer is off.
+    """
+    tolerance = _FP32_TOLERANCE if precision == "fp32" else _REDUCED_TOLERANCE
+    features = engine.encode([image(engine.image_size)])
+    question = features, *points(engine.image_size)
+    masks, ious = engine.decode(*question, None)
+    lowest, rows = float(ious.min()) - 1, engine.image_size // 4
+    found, found_ious = find_masks(*question, lowest, rows)
+    expected = masks[:, 1:].reshape(-1, 1, rows, rows)
+    _compare("masks of a search", _sample(found[:, None]), _sample(expected), tolerance)
+    _compare("their iou_predictions", found_ious, ious[:, 1:].ravel(), tolerance)
 
 
 def check_finite(engine: Engine, features_shape: tuple[int, ...]) -> None:

@@ -30,6 +30,12 @@ def input_size(original_size: tuple[int, int], image_size: int) -> tuple[int, in
     return height, width
 
 
+def low_res_size(original_size: tuple[int, int], image_size: int) -> tuple[int, int]:
+    """The size (H, W) of the part of a low-res mask that shows the image, cells."""
+    height, width = (-(-side // LOW_RES_STRIDE) for side in input_size(original_size, image_size))
+    return height, width
+
+
 def resize_image(image: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.uint8]:
     """Scale an image to the input frame.
 

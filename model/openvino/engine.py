@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import openvino
 
 from model import transforms
 from model.checkpoint import Arrays, Parameters, decoder_parameters
+from model.openvino.compiled_graph import CompiledGraph
+from model.openvino.features import image_tokens
 from model.openvino.image_encoder import image_encoder
 from model.openvino.mask_decoder import mask_decoder, mask_upscaling
 from model.openvino.prompt_encoder import mask_prompt
+from model.openvino.search import Search
 from model.types import Choose
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
 
 
@@ -59,8 +57,11 @@ class OpenVINOEngine:
         if compiled is not None:
             core.set_property({"CACHE_DIR": str(compiled)})
         # OpenVINO's fused attention is faster in the encoder and slower in the decoder.
-        self._encoder = _Graph(core, image_encoder(parameters), precision, fuses_attention=True)
+        self._encoder = CompiledGraph(
+            core, image_encoder(parameters), precision, fuses_attention=True
+        )
         self._decoder = _Decoder(core, parameters, precision)
+        self._search = Search(core, parameters, precision)
         self._config = parameters.config
         self._precision = precision
         self.image_size = parameters.config.image_size
@@ -94,26 +95,40 @@ class OpenVINOEngine:
         """See :class:`model.engines.Engine`."""
         return self._decoder.run(features, point_coords, point_labels, mask_inputs, choose)
 
+    def find_masks(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        iou_thresh: float,
+        rows: int,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See :class:`model.engines.Engine`."""
+        ask = self._search.verified(self)
+        return ask(features, point_coords, point_labels, iou_thresh, rows)
+
     def with_decoder(self, arrays: Arrays) -> OpenVINOEngine:
         """See :class:`model.engines.Engine`."""
         engine = copy(self)
         parameters = decoder_parameters(self._config, arrays)
         engine._decoder = _Decoder(openvino.Core(), parameters, self._precision)
+        engine._search = Search(openvino.Core(), parameters, self._precision)
         return engine
 
     def release_memory(self) -> None:
         """Give back what earlier calls needed; the next ones take what they need."""
         self._encoder.release_memory()
         self._decoder.release_memory()
+        self._search.release_memory()
 
 
 class _Decoder:
     """The graphs behind the image encoder."""
 
     def __init__(self, core: openvino.Core, parameters: Parameters, precision: str) -> None:
-        self._decoder = _Graph(core, mask_decoder(parameters), "fp32")
-        self._upscaling = _Graph(core, mask_upscaling(parameters), precision)
-        self._mask_prompt = _Graph(core, mask_prompt(parameters), "fp32")
+        self._decoder = CompiledGraph(core, mask_decoder(parameters), "fp32")
+        self._upscaling = CompiledGraph(core, mask_upscaling(parameters), precision)
+        self._mask_prompt = CompiledGraph(core, mask_prompt(parameters), "fp32")
 
     def run(
         self,
@@ -124,12 +139,12 @@ class _Decoder:
         choose: Choose | None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """See :meth:`model.engines.Engine.decode`."""
-        image_tokens = _image_tokens(features)
+        tokens = image_tokens(features)
         if mask_inputs is not None:
             with self._mask_prompt.run(mask_inputs) as (added,):
-                image_tokens = image_tokens + added
+                tokens = tokens + added
         with (
-            self._decoder.run(image_tokens, point_coords, point_labels) as (keys, kernels, ious),
+            self._decoder.run(tokens, point_coords, point_labels) as (keys, kernels, ious),
             self._upscaling.run(keys, _wanted(kernels, ious, choose)) as (low_res_masks,),
         ):
             return low_res_masks.copy(), ious.copy()
@@ -148,52 +163,3 @@ def _wanted(
         return kernels
     wanted: npt.NDArray[np.float32] = kernels[np.arange(len(kernels)), choose(ious), None]
     return wanted
-
-
-def _image_tokens(
-    features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-) -> npt.NDArray[np.float32]:
-    """1 x C x H x W to 1 x HW x C. OpenCV does it in a fifth of the time that numpy takes."""
-    by_channel: npt.NDArray[Any] = features.reshape(features.shape[1], -1)  # C x HW
-    if by_channel.dtype == np.float16:
-        by_channel = cv2.convertFp16(by_channel.view(np.int16))
-    tokens: npt.NDArray[Any] = cv2.transpose(by_channel)
-    return tokens[None]
-
-
-class _Graph:
-    """One compiled graph that threads may share.
-
-    A call at a time runs, on all cores, and the others wait: the single click is what has to be
-    fast, and one set of OpenVINO's buffers is enough.
-    """
-
-    def __init__(
-        self,
-        core: openvino.Core,
-        model: openvino.Model,
-        precision: str,
-        *,
-        fuses_attention: bool = False,
-    ) -> None:
-        config: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "ENABLE_CPU_PINNING": False,  # or several workers would share the first cores
-            "SNIPPETS_MODE": "ENABLE" if fuses_attention else "DISABLE",
-        }
-        self._model = core.compile_model(model, "CPU", config)
-        self._request = self._model.create_infer_request()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def run(self, *inputs: npt.NDArray[Any]) -> Iterator[list[npt.NDArray[np.float32]]]:
-        """The outputs, which lie in OpenVINO's buffers: valid inside the ``with`` alone."""
-        with self._lock:
-            self._request.infer(list(inputs), share_inputs=True)
-            yield [tensor.data for tensor in self._request.output_tensors]
-
-    def release_memory(self) -> None:
-        """Give back the buffers."""
-        with self._lock:
-            self._model.release_memory()

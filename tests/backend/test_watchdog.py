@@ -123,6 +123,8 @@ class OneAtATime:
     def decode(self, *_: object) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("from the engine")
 
+    find_masks = decode
+
 
 @pytest.mark.slow
 def test_a_call_that_waits_for_others_has_not_hung(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,3 +141,5 @@ def test_errors_of_the_engine_reach_the_caller() -> None:
     nothing = np.zeros(1, np.float32)
     with pytest.raises(ValueError, match="from the engine"):
         engine.decode(nothing, nothing, nothing.astype(np.int64), None)
+    with pytest.raises(ValueError, match="from the engine"):
+        engine.find_masks(nothing, nothing, nothing.astype(np.int64), 0.7, 16)

@@ -159,6 +159,27 @@ def test_a_mask_that_is_chosen_is_the_one_among_all(
     np.testing.assert_array_equal(seen, [every_iou])
 
 
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_masks_that_are_found_are_those_of_confident_answers(
+    engine: OpenVINOEngine, checkpoint: Path, features: np.ndarray, name: str
+) -> None:
+    engines = {"openvino": lambda: engine, "torch": lambda: TorchEngine(checkpoint, "fp32")}
+    asked = engines[name]()
+    coords = np.array(PROMPTS["batch"][0], np.float32) * asked.image_size
+    labels = np.array(PROMPTS["batch"][1])
+    rows = asked.image_size // 4 - 5
+    every_mask, every_iou = asked.decode(features, coords, labels, None)
+    ious = np.sort(every_iou[:, 1:].ravel())
+    for thresh in (ious[0] - 1, (ious[4] + ious[5]) / 2, ious[-1] + 1):
+        masks, found_ious = asked.find_masks(features, coords, labels, float(thresh), rows)
+        wanted = every_iou[:, 1:] >= thresh
+        np.testing.assert_allclose(found_ious, every_iou[:, 1:][wanted], rtol=1e-4, atol=1e-5)
+        expected = every_mask[:, 1:, :rows][wanted]
+        assert masks.shape == expected.shape
+        if len(expected):
+            assert_close(masks, expected)
+
+
 def test_features_may_come_in_half_precision(engine: OpenVINOEngine, features: np.ndarray) -> None:
     prompt = reference.points(engine.image_size)
     half = features.astype(np.float16)
