@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from backend import jobs
+from backend.embeddings.segmenter import Segmenter
 from backend.images.errors import ImageError
+from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
-from backend.predictions.preannotator import Order, Outcome, Preannotator, Task
+from backend.predictions.orders import Order, Task
+from backend.predictions.preannotator import Outcome, Preannotator
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
-from backend.service import Service
 from model.engines import OutOfDeviceMemoryError
 
-DEFAULT_THREADS = 4  # images are loaded and predictions written while another image is encoded
 _IDS_A_PAGE = 100
 _FAILURES = (
     ImageError,
@@ -50,55 +51,79 @@ class Report:
         self.failures += other.failures
 
 
-def preannotate_here(preannotator: Preannotator, ids: Sequence[int], threads: int) -> Report:
+@dataclass(frozen=True)
+class Work:
+    """What a project is to get. Pickled for RQ workers.
+
+    Attributes:
+        project_id: the project.
+        order: which predictions are wanted.
+        replaces: whether tasks that have a prediction get it anew.
+        threads: how many tasks are worked on at the same time. Images are encoded one by one.
+    """
+
+    project_id: int
+    order: Order
+    replaces: bool = False
+    threads: int = 4
+
+    def preannotator(self, label_studio: LabelStudio, weights: str) -> Preannotator:
+        """What does the work.
+
+        Args:
+            label_studio: where the project is.
+            weights: the ``model_version`` of the weights.
+        """
+        return Preannotator(
+            label_studio, self.project_id, self.order, weights, replaces=self.replaces
+        )
+
+
+def preannotate_here(
+    preannotator: Preannotator, segmenter: Segmenter, ids: Sequence[int], threads: int
+) -> Report:
     """Give tasks their predictions in this process, with a progress bar.
 
     Args:
         preannotator: makes and writes the predictions.
+        segmenter: embeds the images and predicts the masks.
         ids: the tasks.
-        threads: how many tasks are worked on at the same time. Images are encoded one by one.
+        threads: how many tasks are worked on at the same time.
     """
     report = Report()
     with tqdm(total=len(ids), unit="task", desc="predicting") as progress:
-        for part in _work(preannotator, ids, threads):
+        for part in _work(preannotator, segmenter, ids, threads):
             report.add(part)
             progress.update(part.outcomes.total() + len(part.failures))
     return report
 
 
-def preannotate_on_workers(
-    redis_url: str, order: Order, ids: Sequence[int], threads: int
-) -> Report:
+def preannotate_on_workers(redis_url: str, work: Work, ids: Sequence[int]) -> Report:
     """Let RQ workers give tasks their predictions, and show their progress.
 
     Args:
         redis_url: the Redis of the queue.
-        order: what to do.
+        work: what to do.
         ids: the tasks.
-        threads: of each worker, as in :func:`preannotate_here`.
     """
     report = Report()
     with tqdm(total=len(ids), unit="task", desc="predicting on workers") as progress:
-        lists = jobs.batches(ids)
-        for done in jobs.run(redis_url, preannotate_job, lists, order, threads):
+        for done in jobs.run(redis_url, preannotate_job, jobs.batches(ids), work):
             failed = Report(failures=[(f"{done.count} tasks", jobs.FAILED)])
             report.add(done.result or failed)
             progress.update(done.count)
     return report
 
 
-def preannotate_job(ids: Sequence[int], order: Order, threads: int) -> Report:
+def preannotate_job(ids: Sequence[int], work: Work) -> Report:
     """Give tasks their predictions on an RQ worker."""
+    service = jobs.service()
+    segmenter = service.segmenter
+    preannotator = work.preannotator(service.label_studio, segmenter.model_version)
     report = Report()
-    for part in _work(start(jobs.service(), order), ids, threads):
+    for part in _work(preannotator, segmenter, ids, work.threads):
         report.add(part)
     return report
-
-
-def start(service: Service, order: Order) -> Preannotator:
-    """The preannotator of an order."""
-    segmenter = service.segmenter
-    return Preannotator(segmenter, service.label_studio, order, segmenter.model_version)
 
 
 def count(preannotator: Preannotator, ids: Sequence[int]) -> Report:
@@ -115,8 +140,11 @@ def count(preannotator: Preannotator, ids: Sequence[int]) -> Report:
 
 
 def _count(preannotator: Preannotator, task: Task, report: Report) -> None:
+    if preannotator.order.everything is not None:
+        report.outcomes[Outcome.WRITTEN] += 1
+        return
     try:
-        boxes = preannotator.boxes(task)
+        boxes = preannotator.order.boxes(task, preannotator.config)
     except _FAILURES as error:
         report.failures.append((f"task {task['id']}", str(error)))
         return
@@ -124,7 +152,9 @@ def _count(preannotator: Preannotator, task: Task, report: Report) -> None:
     report.boxes.update(" + ".join(label.name for label in box.labels) for box in boxes)
 
 
-def _work(preannotator: Preannotator, ids: Iterable[int], threads: int) -> Iterator[Report]:
+def _work(
+    preannotator: Preannotator, segmenter: Segmenter, ids: Iterable[int], threads: int
+) -> Iterator[Report]:
     """Work on tasks in threads. Gives a report as soon as something is done."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: dict[Future[Outcome], Task] = {}
@@ -132,7 +162,7 @@ def _work(preannotator: Preannotator, ids: Iterable[int], threads: int) -> Itera
             open_ids = preannotator.open_tasks(page, removes_surplus=True)
             yield Report(Counter({Outcome.KEPT: len(page) - len(open_ids)}))
             for task in preannotator.tasks(open_ids):
-                waiting[pool.submit(preannotator.preannotate, task)] = task
+                waiting[pool.submit(preannotator.preannotate, segmenter, task)] = task
                 if len(waiting) >= 2 * threads:
                     yield _finished(waiting)
         while waiting:

@@ -103,6 +103,12 @@ class LabelStudio(WebServerProcess):
         task: dict[str, Any] = self._call("GET", f"/api/tasks/{task_id}/")
         return task
 
+    def retrieve_predictions(self, project_id: int) -> None:
+        """Press the button Retrieve predictions, with all tasks of a project chosen."""
+        action = {"id": "retrieve_tasks_predictions", "project": project_id}
+        body = {"selectedItems": {"all": True, "excluded": []}}
+        self._call("POST", "/api/dm/actions", params=action, json=body)
+
     def interact(self, backend_id: int, task_id: int, context: Mapping[str, Any]) -> dict[str, Any]:
         """Send the request that the editor sends at a click; returns the backend's prediction."""
         path = f"/api/ml/{backend_id}/interactive-annotating"

@@ -8,18 +8,19 @@ import sys
 from backend.jobs import QUEUE_NAME
 from backend.label_studio import task_lists
 from backend.preannotate import (
-    DEFAULT_THREADS,
     Report,
+    Work,
     count,
     preannotate_here,
     preannotate_on_workers,
-    start,
 )
 from backend.predictions.boxes import ANNOTATIONS, PREDICTIONS, is_own
-from backend.predictions.preannotator import Order, Outcome, Preannotator
+from backend.predictions.orders import Order
+from backend.predictions.preannotator import Outcome, Preannotator
 from backend.service import Service, connect_label_studio
 from backend.settings import Settings
 from model import weights
+from model.everything import EverythingSettings
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,8 +29,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "preannotate",
         help="masks of the boxes of a project, written as predictions",
         description="Give each task of a project that has boxes a prediction: a mask for each box,"
-        " with the box's label. Tasks that have such a prediction are skipped, so an interrupted"
-        " run can be started again.",
+        " with the box's label. With --everything: a mask for each object in the images. Tasks that"
+        " have such a prediction are skipped, so an interrupted run can be started again.",
     )
     parser.set_defaults(run=_run)
     parser.add_argument(
@@ -51,6 +52,25 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="only boxes with this label; may be given several times",
     )
     parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="without boxes: masks of all objects in the images. All get the label of --label,"
+        " which may be left out where there is only one label",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="with --everything: smaller objects are left out",
+    )
+    parser.add_argument(
+        "--max-count",
+        type=_positive,
+        metavar="N",
+        help="with --everything: the most masks of an image; those with the highest predicted IoU",
+    )
+    parser.add_argument(
         "--filter",
         type=int,
         metavar="VIEW",
@@ -66,7 +86,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--workers",
         type=_positive,
-        default=DEFAULT_THREADS,
+        default=Work.threads,
         metavar="N",
         help="tasks to work on at the same time (%(default)s): images are loaded and predictions"
         " written while another image is encoded",
@@ -88,20 +108,32 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         raise ValueError(
             f'--from "{options.source}" are predictions of this backend: name those with boxes'
         )
-    order = Order(options.project, options.source, tuple(options.label), options.again)
+    work = Work(options.project, _order(options), options.again, options.workers)
     label_studio = connect_label_studio(settings)
     ids = task_lists.task_ids(label_studio, options.project, options.filter)
     if options.dry_run:
         version = weights.obtain(settings.checkpoint, settings.model_dir).model_version
-        preannotator = Preannotator(None, label_studio, order, version)
+        preannotator = work.preannotator(label_studio, version)
         return _tell_plan(count(preannotator, ids), preannotator.model_version)
     if options.queue:
         assert settings.redis_url is not None
-        return _tell(preannotate_on_workers(settings.redis_url, order, ids, options.workers))
-    preannotator = start(Service.start(settings), order)
-    report = preannotate_here(preannotator, ids, options.workers)
+        return _tell(preannotate_on_workers(settings.redis_url, work, ids))
+    segmenter = Service.start(settings).segmenter
+    preannotator = work.preannotator(label_studio, segmenter.model_version)
+    report = preannotate_here(preannotator, segmenter, ids, options.workers)
     _tell_of_choice(preannotator)
     return _tell(report)
+
+
+def _order(options: argparse.Namespace) -> Order:
+    everything = None
+    if options.everything:
+        if len(options.label) > 1:
+            raise ValueError("--everything gives every mask the same label: give one --label")
+        everything = EverythingSettings(
+            min_mask_region_area=options.min_area, max_masks=options.max_count
+        )
+    return Order(options.source, tuple(options.label), everything)
 
 
 def _tell(report: Report) -> int:

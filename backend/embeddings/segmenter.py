@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -25,6 +25,7 @@ from backend.images.loading import ImageLoader
 from backend.images.validator import Validator
 from model import interactive
 from model.crops import Crop
+from model.everything import EverythingSettings, segment_everything
 from model.predictor import Predictor
 from model.types import ImageEmbedding, MaskPrediction, Prompt
 
@@ -134,8 +135,9 @@ class Segmenter:
         *,
         refine: bool = True,
         predictor: Predictor | None = None,
+        priority: Priority = Priority.CLICK,
     ) -> list[MaskPrediction]:
-        """Predict the masks of objects in one image. An annotator waits for them.
+        """Predict the masks of objects in one image.
 
         Args:
             ref: the image.
@@ -145,12 +147,14 @@ class Segmenter:
                 prediction in a crop takes another encode.
             predictor: answers with the decoder of a project. It must share the image encoder with
                 the predictor of this segmenter. None: the predictor of this segmenter answers.
+            priority: how urgent the masks are. The embeddings of crops are kept for clicks only:
+                the next click on the object needs the same crop.
 
         Returns:
             One prediction for each prompt, in the order of the prompts.
         """
         predictor = predictor or self._predictor
-        embed_crop = partial(self._embed_crop, ref, embedding) if refine else None
+        embed_crop = partial(self._embed_crop, ref, embedding, priority) if refine else None
         return interactive.segment(
             predictor,
             embedding,
@@ -158,6 +162,24 @@ class Segmenter:
             embed_crop=embed_crop,
             mask_inputs=self._mask_inputs.of(predictor),
         )
+
+    def segment_everything(
+        self,
+        ref: ImageRef,
+        embedding: ImageEmbedding,
+        settings: EverythingSettings,
+        priority: Priority = Priority.REST,
+    ) -> Iterator[MaskPrediction]:
+        """Predict the masks of all objects in one image, the largest first.
+
+        Args:
+            ref: the image.
+            embedding: the embedding of the image.
+            settings: what counts as an object.
+            priority: how urgent the masks are.
+        """
+        embed_crop = partial(self._embed_crop, ref, embedding, priority)
+        return segment_everything(self._predictor, embedding, settings, embed_crop)
 
     def _is_stale(self, ref: ImageRef, embedding: ImageEmbedding, priority: Priority) -> bool:
         version = Validator.parse(embedding.image_version)
@@ -172,25 +194,31 @@ class Segmenter:
         self._store.forget_task(task_id)
 
     def _embed_crop(
-        self, ref: ImageRef, whole: ImageEmbedding, crop: Crop
+        self, ref: ImageRef, whole: ImageEmbedding, priority: Priority, crop: Crop
     ) -> ImageEmbedding | None:
         """The embedding of a crop, or None where the image is no longer available."""
+        try:
+            if priority is Priority.CLICK:
+                return self._kept_crop(ref, whole, crop)
+            return self._encode_crop(ref, whole, crop, Demand(priority))
+        except ImageError as error:
+            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
+            return None
+
+    def _kept_crop(self, ref: ImageRef, whole: ImageEmbedding, crop: Crop) -> ImageEmbedding:
+        """The embedding of a crop, from the store if the store has it."""
         height, width = whole.original_size
         place = f"{crop.left}-{crop.top}-{crop.width}x{crop.height}-of-{width}x{height}"
         # A hash, because keys are names of files and the version may come from another host.
         version = Validator.parse(whole.image_version).sha256
         content = hashlib.sha256(version.encode()).hexdigest()[:16]
-        try:
-            return self._store.get_or_compute(
-                self._key(f"{place}-{content}-{ref.key}"),
-                partial(self._encode_crop, ref, whole, crop),
-                task_id=ref.task_id,
-                expected_size=crop.size,
-                priority=Priority.CLICK,
-            )
-        except ImageError as error:
-            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
-            return None
+        return self._store.get_or_compute(
+            self._key(f"{place}-{content}-{ref.key}"),
+            partial(self._encode_crop, ref, whole, crop),
+            task_id=ref.task_id,
+            expected_size=crop.size,
+            priority=Priority.CLICK,
+        )
 
     def _encode_image(
         self, ref: ImageRef, reported_size: tuple[int, int] | None, demand: Demand

@@ -13,6 +13,7 @@ from backend.regions.prompts import Interaction
 
 PREDICTIONS = "predictions"
 ANNOTATIONS = "annotations"
+EITHER = "either"  # the boxes of predictions, or else those of annotations
 
 # The last word of the model_version of this backend's own predictions, by what they are made from.
 OF_BOXES = "boxes"
@@ -49,8 +50,8 @@ def boxes_of(
 
     Args:
         task: as Label Studio has it, with ``predictions`` and ``annotations``.
-        source: ``PREDICTIONS``, ``ANNOTATIONS``, or the model_version of predictions. The
-            predictions of this backend are passed over, unless the source names them.
+        source: ``PREDICTIONS``, ``ANNOTATIONS``, ``EITHER``, or the model_version of predictions.
+            The predictions of this backend are passed over, unless the source names them.
         config: the labeling config.
         labels: only boxes with one of these labels (values or aliases); empty for all boxes.
 
@@ -58,24 +59,29 @@ def boxes_of(
         MalformedRequestError, UnanswerableRequestError: see :func:`backend.regions.prompts.boxes`.
     """
     config = config.for_task(task)
-    for result in _results(task, source):
-        found = prompts.boxes(result, config)
-        if found:
-            wanted = [box for box in found if _has_label(box, labels)]
-            # The editor tells the size of the image in annotations. Other models may tell that of
-            # their own copy.
-            return wanted if source == ANNOTATIONS else [_unsized(box) for box in wanted]
+    if source != ANNOTATIONS:
+        for result in _predicted(task, PREDICTIONS if source == EITHER else source):
+            found = prompts.boxes(result, config)
+            if found:
+                # Other models may tell the size of their own copy of the image.
+                return [replace(box, reported_size=None) for box in found if _is_of(box, labels)]
+    if source in (ANNOTATIONS, EITHER):
+        for result in _annotated(task):
+            found = prompts.boxes(result, config)
+            if found:
+                return [box for box in found if _is_of(box, labels)]
     return []
 
 
-def _results(task: Mapping[str, Any], source: str) -> Iterator[Sequence[Any]]:
-    """The regions of each annotation or prediction, the best source first."""
-    if source == ANNOTATIONS:
-        annotations = _objects(task, ANNOTATIONS)
-        kept = [one for one in annotations if not one.get("was_cancelled")]
-        kept.sort(key=lambda one: (bool(one.get("ground_truth")), str(one.get("updated_at"))))
-        yield from (_regions(one) for one in reversed(kept))
-        return
+def _annotated(task: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+    """The regions of each annotation, the best first."""
+    kept = [one for one in _objects(task, ANNOTATIONS) if not one.get("was_cancelled")]
+    kept.sort(key=lambda one: (bool(one.get("ground_truth")), str(one.get("updated_at"))))
+    return (_regions(one) for one in reversed(kept))
+
+
+def _predicted(task: Mapping[str, Any], source: str) -> Iterator[Sequence[Any]]:
+    """The regions of each prediction of a source, the newest first."""
     for prediction in sorted(_objects(task, PREDICTIONS), key=_id, reverse=True):
         version = prediction.get("model_version")
         is_wanted = not is_own(version) if source == PREDICTIONS else version == source
@@ -100,9 +106,5 @@ def _regions(holder: Mapping[str, Any]) -> Sequence[Any]:
     return result or []
 
 
-def _has_label(box: Interaction, labels: Sequence[str]) -> bool:
+def _is_of(box: Interaction, labels: Sequence[str]) -> bool:
     return not labels or any(name in (x.value, x.alias) for x in box.labels for name in labels)
-
-
-def _unsized(box: Interaction) -> Interaction:
-    return replace(box, reported_size=None)

@@ -10,11 +10,14 @@ from typing import Any
 from backend.embeddings.priority import Priority
 from backend.embeddings.segmenter import Segmenter
 from backend.images.image_ref import ImageRef
-from backend.predictions.boxes import OF_BOXES, model_version
-from backend.regions import rendering
+from backend.predictions.boxes import OF_BOXES, OF_EVERYTHING, model_version
+from backend.regions import prompts, rendering
 from backend.regions.labeling_config import LabelingConfig
 from backend.regions.outputs import Output
 from backend.regions.prompts import Interaction
+from backend.regions.region_items import Rectangle
+from model.cleanup import box_around
+from model.everything import EverythingSettings
 from model.predictor import MAX_BATCH, Predictor
 from model.types import MaskPrediction
 
@@ -55,11 +58,63 @@ def predict_boxes(
         if not rendered[index]:
             logger.warning("task %s: the model found nothing in a box", task.get("id"))
     result = [region for index in sorted(rendered) for region in rendered[index]]
-    return {
-        "result": result,
-        "score": min((region["score"] for region in result), default=0.0),
-        "model_version": model_version(segmenter.model_version, OF_BOXES),
-    }
+    return _prediction(result, model_version(segmenter.model_version, OF_BOXES))
+
+
+def predict_everything(
+    segmenter: Segmenter,
+    task: Mapping[str, Any],
+    label: str | None,
+    config: LabelingConfig,
+    settings: EverythingSettings,
+    priority: Priority = Priority.REST,
+) -> dict[str, Any]:
+    """The masks of all objects in a task's images as a prediction of Label Studio.
+
+    Args:
+        segmenter: embeds the images and predicts the masks.
+        task: as Label Studio has it.
+        label: of every mask: a value or an alias. None where the labeling config has one label
+            only, or none.
+        config: the labeling config.
+        settings: what counts as an object.
+        priority: how urgent the embeddings are.
+
+    Returns:
+        As :func:`predict_boxes`, the largest object of each image first.
+
+    Raises:
+        UnanswerableRequestError: no tag takes the masks, or the task does not name an image.
+        ImageError: an image is not available.
+    """
+    config = config.for_task(task)
+    result: list[dict[str, Any]] = []
+    for image in config.images(task):
+        labels = config.labels_for_all(image.to_name, label)
+        output = config.output_for(image.to_name, labels)
+        embedding = segmenter.embed(image.ref, priority=priority)
+        for found in segmenter.segment_everything(image.ref, embedding, settings, priority):
+            place = Interaction(
+                image.to_name,
+                labels,
+                rectangle=_rectangle(found),
+                item_index=image.item_index,
+            )
+            result += rendering.render(found, place, output)
+    return _prediction(result, model_version(segmenter.model_version, OF_EVERYTHING))
+
+
+def _rectangle(found: MaskPrediction) -> Rectangle:
+    """The rectangle around a mask."""
+    height, width = found.mask.shape
+    left, top, box_width, box_height = box_around(found.mask) or (0, 0, width, height)
+    box = (left, top, left + box_width, top + box_height)
+    return prompts.rectangle_around(box, (height, width))
+
+
+def _prediction(result: list[dict[str, Any]], version: str) -> dict[str, Any]:
+    score = min((region["score"] for region in result), default=0.0)
+    return {"result": result, "score": score, "model_version": version}
 
 
 def segment(
@@ -88,9 +143,13 @@ def segment(
         embedding = segmenter.embed(image.ref, reported_size=image.reported_size, priority=priority)
         for begin in range(0, len(indices), MAX_BATCH):
             batch = indices[begin : begin + MAX_BATCH]
-            prompts = [interactions[index].prompt(embedding.original_size) for index in batch]
             found = segmenter.segment(
-                image.ref, embedding, prompts, refine=image.refine, predictor=predictor
+                image.ref,
+                embedding,
+                [interactions[index].prompt(embedding.original_size) for index in batch],
+                refine=image.refine,
+                priority=priority,
+                predictor=predictor,
             )
             yield from zip(batch, found, strict=True)
 

@@ -12,7 +12,29 @@ from backend.images.image_ref import ImageRef
 from backend.regions import config_tree
 from backend.regions.controls import Control, ImageSource, Label, read_controls, read_images
 from backend.regions.errors import UnanswerableRequestError
-from backend.regions.outputs import Output, candidates, choose
+from backend.regions.outputs import (
+    Output,
+    Preannotation,
+    candidates,
+    choose,
+    only_label,
+    preannotation,
+)
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """An image of a task, and where the editor shows it.
+
+    Attributes:
+        ref: the image.
+        to_name: the Image tag.
+        item_index: the index in the tag's list; None where the tag shows a single image.
+    """
+
+    ref: ImageRef
+    to_name: str
+    item_index: int | None
 
 
 @dataclass(frozen=True)
@@ -69,14 +91,25 @@ class LabelingConfig:
         Raises:
             UnanswerableRequestError: after the last image, where the task has none for a tag.
         """
+        for image in self.images(task):
+            yield image.ref
+
+    def images(self, task: Mapping[str, Any]) -> Iterator[ShownImage]:
+        """Every image that a task shows, and where.
+
+        Raises:
+            UnanswerableRequestError: after the last image, where the task has none for a tag.
+        """
         errors = []
         for to_name, source in self.for_task(task).image_variables.items():
             try:
                 urls = _urls(task, to_name, source)
             except UnanswerableRequestError as error:
                 errors.append(error)
-            else:
-                yield from (_ref(task, url) for url in urls if url)
+                continue
+            for index, url in enumerate(urls):
+                if url:
+                    yield ShownImage(_ref(task, url), to_name, index if source.is_list else None)
         if errors:
             raise errors[0]
 
@@ -126,6 +159,22 @@ class LabelingConfig:
         first = sorted(self.controls, key=lambda control: control.name != from_name)
         labels = (control.label_called(name) for control in first)
         return next((label for label in labels if label is not None), Label(name))
+
+    def labels_for_all(self, to_name: str, name: str | None) -> tuple[Label, ...]:
+        """The label of masks that nobody has labelled (:func:`only_label`).
+
+        Raises:
+            UnanswerableRequestError: there are several labels, and none is named.
+        """
+        return only_label(self.controls, to_name, name)
+
+    def preannotation(self) -> Preannotation | None:
+        """The masks that are wanted where nobody has clicked (:func:`outputs.preannotation`).
+
+        Raises:
+            UnanswerableRequestError: the attribute has a value that is not allowed.
+        """
+        return preannotation(self.controls)
 
     def outputs(self, to_name: str) -> list[Control]:
         """The tags that may take the masks of an image, best first (:func:`candidates`).

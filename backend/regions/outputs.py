@@ -1,7 +1,8 @@
 """Which tag of a labeling config takes the masks, with which labels and settings.
 
 A control tag may have settings of this backend, as attributes that Label Studio passes over:
-``model_output``, ``model_tolerance``, ``model_max_vertices`` and ``model_crop_refinement``.
+``model_output``, ``model_tolerance``, ``model_max_vertices``, ``model_crop_refinement``,
+``model_preannotate`` and ``model_preannotate_label``.
 """
 
 from __future__ import annotations
@@ -95,6 +96,67 @@ def choose(controls: Sequence[Control], to_name: str, labels: Sequence[Label]) -
         if own is not None and (own or _allows_no_label(of_image)):
             return _output(control, None, own)
     raise _no_label(found, labels)
+
+
+@dataclass(frozen=True)
+class Preannotation:
+    """The masks that a project wants for tasks in which nobody has clicked.
+
+    Attributes:
+        everything: whether the masks of all objects are wanted, and not those of boxes.
+        label: of the masks of all objects; None where there is only one label.
+    """
+
+    everything: bool
+    label: str | None
+
+
+def preannotation(controls: Sequence[Control]) -> Preannotation | None:
+    """What the attribute model_preannotate asks for; None where no tag has the attribute.
+
+    Raises:
+        UnanswerableRequestError: the attribute has a value that is not allowed.
+    """
+    for control in controls:
+        wanted = control.attributes.get("model_preannotate")
+        if wanted is None:
+            continue
+        if wanted not in ("boxes", "everything"):
+            raise _not_allowed(control, "model_preannotate", '"boxes" or "everything"')
+        label = control.attributes.get("model_preannotate_label")
+        return Preannotation(wanted == "everything", label)
+    return None
+
+
+def only_label(controls: Sequence[Control], to_name: str, name: str | None) -> tuple[Label, ...]:
+    """The label of masks that nobody has labelled: every mask of an image has the same.
+
+    Args:
+        controls: of the labeling config.
+        to_name: the Image tag.
+        name: the label, or None where the tag that takes the masks has one label only, or none.
+
+    Raises:
+        UnanswerableRequestError: there are several labels and none is named, or there is no such
+            label.
+    """
+    of_image = [control for control in controls if to_name in control.to_names]
+    outputs = candidates(of_image, to_name)[:1]
+    if outputs and not outputs[0].has_labels:
+        outputs = [control for control in of_image if control.type == "Labels"]
+    labels = list(dict.fromkeys(label for control in outputs for label in control.labels))
+    if name is None and len(labels) < 2:
+        return tuple(labels)
+    names = ", ".join(f'"{label.value}"' for label in labels) or "none"
+    if name is None:
+        raise UnanswerableRequestError(
+            f"every mask gets the same label, and there are several: choose one of {names}"
+        )
+    if not any(control.find(Label(name)) for control in outputs):
+        raise UnanswerableRequestError(
+            f'masks cannot get the label "{name}": the tag for them has {names}'
+        )
+    return (Label(name),)
 
 
 def _output(control: Control, labels_control: Control | None, labels: Sequence[str]) -> Output:

@@ -113,6 +113,24 @@ def boxes(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
     return [_parse_box(items, config) for items in regions if items[0].get("type") in RECTANGLES]
 
 
+def rectangle_around(
+    box: tuple[float, float, float, float], original_size: tuple[int, int]
+) -> Rectangle:
+    """The rectangle of a box, (x0, y0, x1, y1) in pixels of an image of ``original_size`` (H, W).
+
+    The box (0, 0, W, H) is the whole image.
+    """
+    height, width = original_size
+    x0, y0, x1, y1 = box
+    return (
+        100 * x0 / width,
+        100 * y0 / height,
+        100 * (x1 - x0) / width,
+        100 * (y1 - y0) / height,
+        0.0,
+    )
+
+
 def is_tagless(result: Sequence[Any]) -> bool:
     """Whether a request is a prompt of the coming editor: coordinates, and no name of a tag."""
     return bool(result) and all(

@@ -242,6 +242,28 @@ def test_what_cannot_be_asked_for(
     assert sentence in error
 
 
+def test_everything_beside_the_masks_of_boxes(
+    label_studio: LabelStudio, project: Callable[..., int], command: Callable[..., tuple]
+) -> None:
+    project_id = project([box("Object")])
+    assert command(project_id)[0] == 0
+    status, _, error = command(project_id, "--everything")
+    assert status == 1
+    assert 'there are several: choose one of "Object", "Other"' in error
+    arguments = ("--everything", "--label", "Other", "--max-count", "3", "--min-area", "500")
+    assert "1 tasks would get a prediction" in command(project_id, *arguments, "--dry-run")[1]
+    for sentence in ("1 predictions written", "1 tasks had one"):
+        assert sentence in command(project_id, *arguments)[1]
+    (task,) = label_studio.tasks(project_id)
+    _, of_boxes, everything = label_studio.predictions(task["id"])
+    assert of_boxes["model_version"] == OURS
+    assert everything["model_version"] == "mobile-sam-builtin everything"
+    assert {tuple(one["value"]["brushlabels"]) for one in everything["result"]} == {("Other",)}
+    assert len(everything["result"]) <= 3
+    for corners in OBJECTS.values():
+        assert max(iou(region, corners) for region in everything["result"]) > 0.9
+
+
 class Proxy:
     """Passes requests on to Label Studio, and lets a test disturb the writing of predictions.
 

@@ -183,3 +183,24 @@ class TestLabels:
     )
     def test_labels_that_are_not_known_are_taken(self, tags: LabelingConfig) -> None:
         assert tags.output_for("image", [Label("Whatever")]).labels == ("Whatever",)
+
+
+class TestOneLabelForAll:
+    def test_the_only_label_needs_no_name(self) -> None:
+        xml = (
+            '<View><Image name="image" value="$image"/><BrushLabels name="a" toName="image">'
+            '<Label value="Only"/></BrushLabels></View>'
+        )
+        assert LabelingConfig.parse(xml).labels_for_all("image", None) == (Label("Only"),)
+
+    def test_a_tag_without_labels(self) -> None:
+        assert config("Brush").labels_for_all("image", None) == ()
+
+    @pytest.mark.parametrize("tags", [["BrushLabels"], ["Brush", "Labels"]], ids=" ".join)
+    def test_of_several_labels_one_is_named(self, tags: list[str]) -> None:
+        found = config(*tags)
+        assert found.labels_for_all("image", "Other") == (Label("Other"),)
+        with pytest.raises(UnanswerableRequestError, match='choose one of "Object", "Other"'):
+            found.labels_for_all("image", None)
+        with pytest.raises(UnanswerableRequestError, match='the label "Cat": the tag for them has'):
+            found.labels_for_all("image", "Cat")
