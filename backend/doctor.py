@@ -240,7 +240,13 @@ class Doctor:
         found = config_check.faults(xml)
         if found:
             raise _Bad("; ".join(found))
-        return f"smart tags on {', '.join(LabelingConfig.parse(xml).image_variables)}"
+        config = LabelingConfig.parse(xml)
+        sentence = f"smart tags on {', '.join(config.image_variables)}"
+        wanted = config.preannotation()
+        if wanted is not None:
+            made_from = "everything" if wanted.everything else "boxes"
+            sentence += f"; tasks get masks of {made_from} before anybody clicks"
+        return sentence
 
     def _exports(self) -> str:
         found = exports(LabelingConfig.parse(self._found_project()["label_config"]))

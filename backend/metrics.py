@@ -22,6 +22,9 @@ CLICKS = Counter("mobilesam_clicks", "Interactive requests, by outcome", ["outco
 ENCODES = Counter("mobilesam_encodes", "Images encoded")
 CROP_ENCODES = Counter("mobilesam_crop_encodes", "Crops encoded to refine small objects")
 JOBS = Counter("mobilesam_jobs", "Background jobs, by outcome", ["outcome"])
+PREANNOTATIONS = Counter(
+    "mobilesam_preannotations", "Tasks in which nobody has clicked, by outcome", ["outcome"]
+)
 EMBEDDING_HITS = Counter("mobilesam_embedding_hits", "Embeddings found, by tier", ["tier"])
 CLICK_SECONDS = Histogram(
     "mobilesam_click_seconds", "Answering an interactive request", buckets=_SECONDS

@@ -56,8 +56,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         with cls._starting:
             if cls.service is None:
                 MobileSAMBackend.service = Service.start(Settings.from_env())
-                MobileSAMBackend.service.prefetcher.start()
-                MobileSAMBackend.service.decoders.start()
+                MobileSAMBackend.service.start_background()
             assert cls.service is not None
             return cls.service
 
@@ -74,9 +73,10 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
                 which project it belongs to, this name does.
 
         Returns:
-            One entry per task. When nobody has clicked, the entry is an empty list. After a click
-            the entry is a prediction, and its ``result`` has a region for each object. A click
-            without an answer gets an empty ``result``, and a line in the log says why.
+            One entry per task. When nobody has clicked, the entry is an empty list, or a prediction
+            where the labeling config asks for masks. After a click the entry is a prediction, and
+            its ``result`` has a region for each object. A click without an answer gets an empty
+            ``result``, and a line in the log says why.
 
         Raises:
             MalformedRequestError: the request is not as Label Studio writes it.
@@ -89,9 +89,10 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         context = context or {}
         result = context.get("result")
         if result is None:
-            if context.get("event") in (None, "prewarm"):  # other events need no work
+            event = context.get("event")
+            if event in (None, "prewarm"):  # other events need no work
                 service.prefetcher.tasks_opened(tasks, config)
-            return [[] for _ in tasks]
+            return service.retrieval.answer(tasks, config) if event is None else [[] for _ in tasks]
         task = tasks[0]
         decoder = service.decoders.of(_project_id(task, kwargs))
         predicted: list[dict[str, Any]] = []

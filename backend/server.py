@@ -80,8 +80,7 @@ def create_app(settings: Settings) -> Flask:
     problems = Problems(settings.cache_dir / "problems.json")
     keep_problems(problems, logging.getLogger("backend"))
     service = Service.start(settings)
-    service.prefetcher.start()
-    service.decoders.start()
+    service.start_background()
     MobileSAMBackend.service = service
     model_version = service.segmenter.model_version
 

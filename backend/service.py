@@ -21,6 +21,7 @@ from backend.images.loading import ImageLoader
 from backend.label_studio.api_key import ApiKey
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
+from backend.predictions.retrieval import Retrieval
 from backend.prefetch import Prefetcher
 from backend.settings import WAITING_CLICKS, Settings
 from backend.versions.project_decoders import ProjectDecoders
@@ -42,14 +43,15 @@ class Service:
     images: ImageLoader
     decoders: ProjectDecoders
     prefetcher: Prefetcher
+    retrieval: Retrieval
     label_studio: LabelStudio
 
     @classmethod
     def start(cls, settings: Settings) -> Service:
         """Find the weights, load the model and connect the caches.
 
-        The published checkpoint is downloaded if it is missing. The prefetcher and the decoders of
-        projects do nothing before their methods ``start`` are called.
+        The published checkpoint is downloaded if it is missing. Nothing happens in the background
+        before :meth:`start_background` is called.
 
         Raises:
             OSError, ValueError: the checkpoint or the engine cannot be used. The message says why.
@@ -69,9 +71,16 @@ class Service:
         predictor = Predictor(engine, loaded.checkpoint)
         store = _store(settings, predictor.features_shape)
         segmenter = Segmenter(predictor, store, images, ImageWatch(fetcher))
-        prefetcher = Prefetcher(segmenter, label_studio if is_known else None)
+        api = label_studio if is_known else None
+        prefetcher, retrieval = Prefetcher(segmenter, api), Retrieval(segmenter, api)
         decoders = ProjectDecoders(predictor, connect_versions(settings), settings.learnt_decoders)
-        return cls(engine, segmenter, images, decoders, prefetcher, label_studio)
+        return cls(engine, segmenter, images, decoders, prefetcher, retrieval, label_studio)
+
+    def start_background(self) -> None:
+        """Begin to embed images ahead, to finish late tasks, and to look for learnt decoders."""
+        self.prefetcher.start()
+        self.retrieval.start()
+        self.decoders.start()
 
 
 def _check_workers(settings: Settings, engine: Engine) -> None:

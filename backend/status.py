@@ -49,6 +49,10 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
 
     clicks = {o: total("clicks_total", outcome=o) for o in ("mask", "empty", "unanswerable")}
     jobs = {o: total("jobs_total", outcome=o) for o in ("done", "failed", "dropped")}
+    made = {
+        o: total("preannotations_total", outcome=o)
+        for o in ("answered", "written", "failed", "dropped")
+    }
     hits = {tier: total("embedding_hits_total", tier=tier) for tier in _TIERS}
     failures = {tier: total("tier_failures_total", tier=tier) for tier in _TIERS}
     credential = service.label_studio.working_credential
@@ -67,5 +71,10 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
         ("Embeddings found", ", ".join(f"{n} in {tier}" for tier, n in hits.items())),
         ("Cache failures", ", ".join(f"{n} of {t}" for t, n in failures.items() if n) or "none"),
         ("Waiting to be embedded", total("waiting")),
+        (
+            "Tasks with masks that nobody clicked for",
+            f"{made['answered'] + made['written']}, {made['failed']} failed,"
+            f" {made['dropped']} dropped",
+        ),
         ("Embedded ahead", f"{jobs['done']}, {jobs['failed']} failed, {jobs['dropped']} dropped"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from backend.regions.controls import Control
+from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
 
 _PROMPTS = ("keypoint", "rectangle")
@@ -23,13 +24,23 @@ def faults(xml: str) -> list[str]:
             'the config has no Image tag with a control: add <Image name="image" value="$image"/>,'
             ' and toName="image" to the controls'
         ]
-    return [
+    return [*_faults_of_preannotation(config)] + [
         fault
         for image in config.image_variables
         for fault in _faults_of_image(
             image, [control for control in config.controls if image in control.to_names]
         )
     ]
+
+
+def _faults_of_preannotation(config: LabelingConfig) -> Iterator[str]:
+    """What keeps tasks from masks that the config asks for."""
+    try:
+        wanted = config.preannotation()
+        for image in config.image_variables if wanted and wanted.everything else ():
+            config.labels_for_all(image, wanted.label if wanted else None)
+    except UnanswerableRequestError as error:
+        yield f"{error} (model_preannotate, model_preannotate_label)"
 
 
 def _faults_of_image(image: str, controls: Sequence[Control]) -> Iterator[str]:

@@ -69,3 +69,42 @@ def test_labels_of_the_task_are_not_known_beforehand() -> None:
 def test_no_xml() -> None:
     with pytest.raises(ValueError, match="cannot be read as a labeling config"):
         faults("<View>")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        pytest.param(
+            'model_preannotate="box"',
+            'model_preannotate of BrushLabels "brush" is "box" in the labeling config, and must be'
+            ' "boxes" or "everything"',
+            id="value",
+        ),
+        pytest.param(
+            'model_preannotate="everything"',
+            'choose one of "Object", "Other" (model_preannotate, model_preannotate_label)',
+            id="no-label",
+        ),
+        pytest.param(
+            'model_preannotate="everything" model_preannotate_label="Cat"',
+            'cannot get the label "Cat"',
+            id="unknown-label",
+        ),
+    ],
+)
+def test_masks_that_nobody_can_get(attributes: str, expected: str) -> None:
+    (fault,) = faults(
+        GOOD.replace('<BrushLabels name="brush"', f'<BrushLabels {attributes} name="brush"')
+    )
+    assert expected in fault
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        'model_preannotate="boxes"',
+        'model_preannotate="everything" model_preannotate_label="Object"',
+    ],
+)
+def test_masks_before_a_click(attributes: str) -> None:
+    assert faults(GOOD.replace("<BrushLabels", f"<BrushLabels {attributes}")) == []
