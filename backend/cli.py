@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from backend import __version__
-from backend.commands import connect, doctor, preannotate, precompute
+from backend.commands import connect, doctor, export, preannotate, precompute
 from backend.label_studio.errors import LabelStudioError
 from backend.regions.errors import MalformedRequestError
 from backend.settings import Settings
@@ -37,6 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (precompute, preannotate, connect, doctor):
+    for command in (precompute, preannotate, export, connect, doctor):
         command.add_to(commands)
     return parser

@@ -16,7 +16,7 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.regions import config_check
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
-from backend.regions.exports import exports
+from backend.regions.exports import OWN_EXPORT, exports
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
 from backend.settings import Settings
@@ -250,7 +250,9 @@ class Doctor:
 
     def _exports(self) -> str:
         found = exports(LabelingConfig.parse(self._found_project()["label_config"]))
-        sentence = "; ".join([", ".join(found.formats) or "JSON and tables only", *found.obstacles])
+        formats = ", ".join(found.formats) or "JSON and tables only"
+        remedy = [OWN_EXPORT] if found.obstacles else []
+        sentence = "; ".join([formats, *found.obstacles, *remedy])
         if not found.formats:
             raise _Doubtful(sentence)
         return sentence

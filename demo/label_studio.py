@@ -118,9 +118,10 @@ class LabelStudio(WebServerProcess):
         prediction: dict[str, Any] = answer["data"]
         return prediction
 
-    def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]]) -> None:
-        """Submit an annotation."""
-        self._call("POST", f"/api/tasks/{task_id}/annotations/", json={"result": result})
+    def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]], **fields: Any) -> None:
+        """Submit an annotation. Further fields are those of the API, such as was_cancelled."""
+        body = {"result": result, **fields}
+        self._call("POST", f"/api/tasks/{task_id}/annotations/", json=body)
 
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
         """The submitted annotations of a task."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,32 @@ def write_atomically(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
         os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder to write into that gets its name when the block ends.
+
+    After an exception nothing is left behind. The folder above is made where it is missing.
+
+    Args:
+        path: an empty folder may be in its place.
+
+    Raises:
+        ValueError: something else is in the place of the folder.
+        OSError: the folder cannot be made.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"{path} exists already: choose a new folder, or remove it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part"))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

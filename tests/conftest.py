@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ DATA = Path(__file__).parent / "data"
 SLOW_FIXTURES = {
     "backend",
     "browser",
+    "load_yolo",
     "machine",
     "redis_server",
     "seeded_checkpoint",
@@ -107,3 +108,47 @@ def golden() -> dict[str, np.ndarray]:
     """What the original MobileSAM code computes from the seeded checkpoint."""
     with np.load(DATA / "mobile_sam_golden.npz") as file:
         return {key: file[key] for key in file.files}
+
+
+@pytest.fixture
+def load_yolo(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, int], dict[str, Any]]:
+    """Loads a folder as a training of YOLO-seg does, without augmentation and masks at full size.
+
+    The second argument is the longest side of the images. Gives the samples by the name of their
+    image, without its suffix.
+    """
+    for name, value in {
+        "YOLO_CONFIG_DIR": str(tmp_path_factory.mktemp("ultralytics")),
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_VERBOSE": "false",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from ultralytics.data.augment import Format
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.utils import YAML
+
+    def load(folder: Path, side: int) -> dict[str, Any]:
+        data = YAML.load(folder / "data.yaml")
+        assert data["train"] == data["val"]
+        dataset = YOLODataset(
+            img_path=str(folder / data["train"]),
+            data={"names": data["names"], "nc": len(data["names"]), "channels": 3},
+            task="segment",
+            imgsz=side,
+            augment=False,
+            rect=True,
+            stride=1,
+            pad=0.0,
+            batch_size=1,
+        )
+        for transform in dataset.transforms.transforms:
+            if isinstance(transform, Format):
+                transform.mask_ratio = 1
+                transform.mask_overlap = False
+        samples = [dataset[index] for index in range(len(dataset))]
+        return {Path(sample["im_file"]).stem: sample for sample in samples}
+
+    return load

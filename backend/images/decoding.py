@@ -87,6 +87,25 @@ def decode_scaled(
     return _decode(content, longest_side, reported_size)
 
 
+def shown_size(content: bytes, reported_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(H, W) of an image as a browser shows it, from the head of its file.
+
+    Args:
+        content, reported_size: as for :func:`decode`.
+
+    Raises:
+        ImageError: browsers do not show the file. Damage to its pixels is not seen.
+    """
+    encoded = read(content)
+    try:
+        view = _view(encoded, encoded.open(), None, reported_size)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _unreadable(content, error) from error
+    return view.shown_size
+
+
 @dataclass(frozen=True)
 class _View:
     """How the pixels of a file are shown. Sizes are of the image before it is turned."""
@@ -96,13 +115,17 @@ class _View:
     profile: bytes | None
     longest_side: int | None
 
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(H, W) after the image is turned."""
+        return self.size[::-1] if is_on_its_side(self.orientation) else self.size
+
     def show(self, image: Image.Image, box: Box) -> ScaledImage:
         """The result, of an image whose ``box`` holds the whole image, perhaps smaller."""
         if self.longest_side is not None and max(self.size) > self.longest_side:
             height, width = input_size(self.size, self.longest_side)
             image = plain(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
-        is_turned = is_on_its_side(self.orientation)
-        return ScaledImage(self._pixels(image), self.size[::-1] if is_turned else self.size)
+        return ScaledImage(self._pixels(image), self.shown_size)
 
     def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         pixels = np.empty((image.height, image.width, 3), np.uint8)
@@ -125,10 +148,14 @@ def _decode(
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever a broken file leads them to
-        raise ImageError(
-            f"the {len(content)} bytes that came are no image that can be decoded"
-            f" ({type(error).__name__}: {error}): does a browser show it?"
-        ) from error
+        raise _unreadable(content, error) from error
+
+
+def _unreadable(content: bytes, error: Exception) -> ImageError:
+    return ImageError(
+        f"the {len(content)} bytes that came are no image that can be decoded"
+        f" ({type(error).__name__}: {error}): does a browser show it?"
+    )
 
 
 def _decode_encoded(

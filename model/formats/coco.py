@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from model.formats.polygons import Mask, Polygon, trace
+from model.formats.rings import Ring
 
 _DECIMALS = 2  # of a pixel
 
@@ -92,10 +93,18 @@ def segmentation(
     polygons = trace(mask) if outline is None else outline
     if any(polygon.holes for polygon in polygons):
         return encode_rle(mask)
-    return [polygon.exterior.round(_DECIMALS).reshape(-1).tolist() for polygon in polygons]
+    return [_numbers(polygon.exterior) for polygon in polygons]
 
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
     """A mask, H x W, as run lengths down its columns, in pycocotools' short text."""
     encoded = run_lengths.encode(np.asfortranarray(mask.view(np.uint8)))
     return {"size": list(mask.shape), "counts": encoded["counts"].decode()}
+
+
+def _numbers(ring: Ring) -> list[float]:
+    """x and y of each vertex by turns. Whole numbers are shorter in JSON without a point."""
+    rounded = ring.round(_DECIMALS).reshape(-1)
+    is_whole = (rounded == rounded.astype(np.int64)).all()
+    numbers: list[float] = rounded.astype(np.int64 if is_whole else np.float64).tolist()
+    return numbers

@@ -30,8 +30,24 @@ def class_map(
     indices = np.zeros(size, dtype=np.uint8)
     areas = [np.count_nonzero(mask) for mask in masks]
     for index in sorted(range(len(masks)), key=lambda index: -areas[index]):
-        indices[masks[index]] = classes[index]
+        paint(indices, masks[index], classes[index])
     return indices
+
+
+def paint(indices: npt.NDArray[np.uint8], mask: Mask, class_index: int) -> int:
+    """Lay an object on top of what a map of classes has.
+
+    Args:
+        indices: H x W, changed in place.
+        mask: H x W.
+        class_index: 1 to :data:`MAX_CLASSES`.
+
+    Returns:
+        The number of pixels of other classes that are hidden now.
+    """
+    below = indices[mask]
+    indices[mask] = class_index
+    return int(np.count_nonzero((below != 0) & (below != class_index)))
 
 
 def encode_index_png(indices: npt.NDArray[np.uint8]) -> bytes:

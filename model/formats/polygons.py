@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.formats.rings import Ring, approximated, box_around, inside, signed_area
+from model.formats.rings import Ring, approximated, box_around, signed_area, winding_numbers
 
 Mask = npt.NDArray[np.bool_]
 
@@ -114,9 +114,9 @@ def fill(polygons: Iterable[Polygon], size: tuple[int, int]) -> Mask:
     mask = np.zeros(size, dtype=np.bool_)
     for polygon in polygons:
         rows, columns = _window(polygon.exterior, size)
-        within = inside(polygon.exterior, rows, columns)
+        within = winding_numbers(polygon.exterior, rows, columns) != 0
         for hole in polygon.holes:
-            within &= ~inside(hole, rows, columns)
+            within &= winding_numbers(hole, rows, columns) == 0
         mask[rows.start : rows.stop, columns.start : columns.stop] |= within
     return mask
 

@@ -64,11 +64,18 @@ def joined(rings: Sequence[Ring]) -> Ring:
     return whole
 
 
-def inside(ring: Ring, rows: range, columns: range) -> npt.NDArray[np.bool_]:
-    """The pixels around which a ring runs, in a window of the image.
+def winding_numbers(ring: Ring, rows: range, columns: range) -> npt.NDArray[np.int32]:
+    """How many times a ring runs around the centre of each pixel, in a window of the image.
 
     Every side of the ring adds its direction, up or down, to all pixels to the right of the side.
-    The sums are the winding numbers.
+
+    Args:
+        ring: any.
+        rows, columns: the window.
+
+    Returns:
+        One number for each pixel of the window: 0 outside, above 0 where the ring runs clockwise
+        on the screen.
     """
     x, y = ring[:, 0] - columns.start - 0.5, ring[:, 1] - rows.start - 0.5
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
@@ -84,8 +91,9 @@ def inside(ring: Ring, rows: range, columns: range) -> npt.NDArray[np.bool_]:
     column = np.ceil(top_x[side] + (row - top_y[side]) * slope)
     winding = np.zeros((len(rows), len(columns) + 1), dtype=np.int32)
     place = (row, np.clip(column, 0, len(columns)).astype(int))
-    np.add.at(winding, place, np.where(is_down, 1, -1)[side])
-    return np.asarray(winding.cumsum(axis=1)[:, :-1] != 0)
+    np.add.at(winding, place, np.where(is_down, -1, 1)[side])
+    numbers: npt.NDArray[np.int32] = winding.cumsum(axis=1, dtype=np.int32)[:, :-1]
+    return numbers
 
 
 def _bridge(index: int, start: Ring, end: Ring) -> tuple[float, int, int, int]:

@@ -129,8 +129,9 @@ def test_no_faults(studio: LabelStudio, tmp_path: Path) -> None:
             "labeling config": ("ok", "smart tags on image"),
             "exports": (
                 "ok",
-                "Brush labels to COCO, Brush labels to PNG, Brush labels to NumPy; annotations of"
-                " this config cannot be exported to COCO, YOLO or Pascal VOC XML, because",
+                "Brush labels to COCO, Brush labels to PNG, Brush labels to NumPy; Label Studio"
+                " cannot export annotations of this config to COCO, YOLO or Pascal VOC XML,"
+                " because",
             ),
             "one task": ("ok", "task 7, 1200 x 800: fetched in"),
         },

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from playwright.sync_api import Browser
 
-from backend.images.decoding import MAX_PIXELS, decode, decode_scaled
+from backend.images.decoding import MAX_PIXELS, decode, decode_scaled, shown_size
 from backend.images.errors import ImageError
 from backend.images.formats import FORMATS, SUFFIXES
 from backend.images.pixel_budget import PixelBudget
@@ -200,8 +200,9 @@ def jpeg(*segments: bytes, **options: object) -> bytes:
 class TestOrientation:
     @pytest.mark.parametrize("content", [pytest.param(v, id=k) for k, v in ORIENTATIONS.items()])
     def test_jpeg_and_png(self, shown: Show, content: bytes) -> None:
-        check(shown, jpeg(segment(b"Exif\0\0" + content)))
-        check(shown, png(NOISE, chunk(b"eXIf", content)))
+        for file in (jpeg(segment(b"Exif\0\0" + content)), png(NOISE, chunk(b"eXIf", content))):
+            check(shown, file)
+            assert shown_size(file) == decode(file).shape[:2]
 
     @pytest.mark.parametrize(
         "content",
@@ -265,6 +266,7 @@ class TestOrientation:
         for size in sizes:
             assert decode(content, size).shape[:2] == size
             assert decode_scaled(content, 16, size).original_size == size
+            assert shown_size(content, size) == size
         assert decode(content).shape[:2] == sizes[0]
         assert decode(content, (5, 5)).shape[:2] == sizes[0]
 
@@ -823,7 +825,7 @@ def corrupted(draw: st.DrawFn) -> bytes:
     return bytes(content[: draw(st.integers(0, len(content)))])
 
 
-@pytest.mark.parametrize("read", [decode, partial(decode_scaled, longest_side=8)])
+@pytest.mark.parametrize("read", [decode, partial(decode_scaled, longest_side=8), shown_size])
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(content=corrupted() | st.binary(max_size=200))
 def test_any_bytes_are_an_image_or_an_image_error(

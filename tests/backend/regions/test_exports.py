@@ -236,14 +236,14 @@ class TestOtherConfigs:
     [
         pytest.param(
             [LABELLED_POINTS, "PolygonLabels"],
-            "cannot be exported to COCO or YOLO, because Label Studio takes a config with"
+            "to COCO or YOLO, because Label Studio takes a config with"
             " <KeyPointLabels> for a pose project, and the classes are lost: use <Labels> and"
             ' <KeyPoint smart="true"> instead of <KeyPointLabels>',
             id="pose",
         ),
         pytest.param(
             ["Labels", POINTS, "Brush"],
-            "cannot be exported to Brush labels to COCO, because the format takes masks of"
+            "to Brush labels to COCO, because the format takes masks of"
             " <BrushLabels> only: use <BrushLabels>",
             id="brush",
         ),
@@ -256,5 +256,5 @@ class TestOtherConfigs:
 )
 def test_each_obstacle_has_its_remedy(tags: list[str], sentence: str) -> None:
     (found,) = exports(LabelingConfig.parse(config(*tags))).obstacles
-    assert found.startswith("annotations of this config cannot be exported to ")
+    assert found.startswith("Label Studio cannot export annotations of this config to ")
     assert sentence in found

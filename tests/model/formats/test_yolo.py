@@ -1,11 +1,11 @@
 """YOLO's label files, drawn by Ultralytics' own loader and as it draws them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 from PIL import Image
 from scipy import ndimage
 
@@ -70,9 +70,8 @@ def test_a_row_is_the_class_and_shares_of_the_image() -> None:
     assert yolo.row(3, [square], SIZE) == expected
 
 
-@pytest.mark.slow  # torch and ultralytics take seconds to import
 def test_ultralytics_loads_the_same_masks(
-    tmp_path: Path, masks: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, masks: dict[str, np.ndarray], load_yolo: Callable[..., dict[str, Any]]
 ) -> None:
     classes = ["Cat", 'say "no": #1', "ü"]
     (tmp_path / "images").mkdir()
@@ -84,7 +83,7 @@ def test_ultralytics_loads_the_same_masks(
         (tmp_path / "labels" / f"{name}.txt").write_text(row + "\n")
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "empty.png")
     (tmp_path / "labels" / "empty.txt").write_text("")
-    loaded = {Path(one["im_file"]).stem: one for one in ultralytics_dataset(tmp_path, monkeypatch)}
+    loaded = load_yolo(tmp_path, WIDTH)
     assert set(loaded) == {*masks, "empty"}
     assert not loaded["empty"]["masks"].any()
     for name, mask in masks.items():
@@ -92,36 +91,3 @@ def test_ultralytics_loads_the_same_masks(
         assert found[mask].all()
         assert parts(mask) > 1 or (found == mask).all(), name
         assert loaded[name]["cls"].tolist() == [[len(name) % 3]]
-
-
-def ultralytics_dataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The samples as a training of YOLO-seg sees them, at full size and without augmentation."""
-    settings = folder / "settings"
-    for name, value in {
-        "YOLO_CONFIG_DIR": str(settings),
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_VERBOSE": "false",
-    }.items():
-        monkeypatch.setenv(name, value)
-    from ultralytics.data.augment import Format
-    from ultralytics.data.dataset import YOLODataset
-    from ultralytics.utils import YAML
-
-    data = YAML.load(folder / "data.yaml")
-    assert data["train"] == data["val"] == "images"
-    dataset = YOLODataset(
-        img_path=str(folder / data["train"]),
-        data={"names": data["names"], "nc": len(data["names"]), "channels": 3},
-        task="segment",
-        imgsz=WIDTH,
-        augment=False,
-        rect=True,
-        stride=1,
-        pad=0.0,
-        batch_size=1,
-    )
-    for transform in dataset.transforms.transforms:
-        if isinstance(transform, Format):
-            transform.mask_ratio = 1
-    return [dataset[index] for index in range(len(dataset))]

@@ -1,0 +1,1 @@
+"""Annotations of a project as files that trainings read: COCO, YOLO, PNG."""
