@@ -2,6 +2,7 @@
 
 python -m model photo.jpg --point 420,310 100,80,0 --box 280,80,520,320 -o overlay.png
 python -m model auto-annotate photos --boxes detections
+python -m model export --format onnx -o exported
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from model.commands import auto_annotate, segment
+from model.commands import auto_annotate, export, segment
 
 # Commands with a name. Everything else is a source: the command without a name segments.
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"auto-annotate": auto_annotate.run}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "auto-annotate": auto_annotate.run,
+    "export": export.run,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

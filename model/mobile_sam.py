@@ -1,14 +1,16 @@
 """MobileSAM as a Python API: images and prompts as people write them, results to read and save.
 
-from model import MobileSAM
+    from model import MobileSAM
 
-sam = MobileSAM()
-for result in sam("photos", bboxes=[[280, 80, 520, 320]]):
-    result.save("overlay.png")
+    sam = MobileSAM()
+    for result in sam("photos", bboxes=[[280, 80, 520, 320]]):
+        result.save("overlay.png")
 
-image = sam.open("photo.jpg")  # encodes once
-image.segment(points=[420, 310]).masks
-image.segment(points=[[[420, 310], [100, 80]]], labels=[[1, 0]]).boxes
+    image = sam.open("photo.jpg")  # encodes once
+    image.segment(points=[420, 310]).masks
+    image.segment(points=[[[420, 310], [100, 80]]], labels=[[1, 0]]).polygons
+
+``docs/ultralytics.md`` says what the calls of Ultralytics' MobileSAM are called here.
 """
 
 from __future__ import annotations

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from model.engines import Engine
+from model.types import Choose
 
 # Relative errors, in the norm of all values. Reduced precision errs by 0.02 or so; a wrong graph,
 # a wrong kernel or other weights by 0.1 and more. Two libraries differ by 1e-6 in fp32.
@@ -19,6 +18,25 @@ _FP32_TOLERANCE = 1e-4
 
 # Every third row and column is compared: no multiple of 4, as a token is 4 x 4 pixels of a mask.
 _STEP = 3
+
+
+class Answering(Protocol):
+    """The parts of :class:`model.engines.Engine` that are asked here."""
+
+    image_size: int
+
+    def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """See :class:`model.engines.Engine`."""
+
+    def decode(
+        self,
+        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        point_coords: npt.NDArray[np.float32],
+        point_labels: npt.NDArray[np.int64],
+        mask_inputs: npt.NDArray[np.float32] | None,
+        choose: Choose | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See :class:`model.engines.Engine`."""
 
 
 # ``Engine.find_masks``
@@ -65,24 +83,27 @@ class Answers:
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
-def warm_up(engine: Engine) -> None:
+def warm_up(engine: Answering) -> None:
     """Ask, and take any answer: the first run of an engine is several times slower."""
     ask(engine)
 
 
-def ask(engine: Engine) -> Answers:
+def ask(engine: Answering) -> Answers:
     """What an engine answers to an image, a click, a box and mask prompts."""
     features = engine.encode([image(engine.image_size)])
     embedding = features.astype(np.float16)
     return Answers(embedding, _sample(features), *_ask_about(engine, embedding))
 
 
-def check(engine: Engine, expected: Answers, precision: str) -> None:
+def check(engine: Answering, expected: Answers, precision: str) -> dict[str, float]:
     """Ask an engine, and compare its answers.
 
     Args:
         expected: of the same checkpoint, from an engine that is right.
         precision: of the engine. What leads to the IoU is always computed in fp32.
+
+    Returns:
+        The relative error of each answer.
 
     Raises:
         WrongAnswerError: an answer is off.
@@ -90,13 +111,18 @@ def check(engine: Engine, expected: Answers, precision: str) -> None:
     tolerance = _FP32_TOLERANCE if precision == "fp32" else _REDUCED_TOLERANCE
     features = _sample(engine.encode([image(engine.image_size)]))
     masks, iou_predictions, refined = _ask_about(engine, expected.embedding)
-    _compare("features", features, expected.features, tolerance)
-    _compare("low_res_masks", masks, expected.low_res_masks, tolerance)
-    _compare("iou_predictions", iou_predictions, expected.iou_predictions, _FP32_TOLERANCE)
-    _compare("refined_masks", refined, expected.refined_masks, tolerance)
+    return {
+        name: _compare(name, found, getattr(expected, name), allowed)
+        for name, found, allowed in (
+            ("features", features, tolerance),
+            ("low_res_masks", masks, tolerance),
+            ("iou_predictions", iou_predictions, _FP32_TOLERANCE),
+            ("refined_masks", refined, tolerance),
+        )
+    }
 
 
-def check_search(engine: Engine, find_masks: FindMasks, precision: str) -> None:
+def check_search(engine: Answering, find_masks: FindMasks, precision: str) -> None:
     """Compare what ``find_masks`` finds with the answers of ``engine.decode``.
 
     Args:
@@ -118,7 +144,7 @@ def check_search(engine: Engine, find_masks: FindMasks, precision: str) -> None:
     _compare("their iou_predictions", found_ious, ious[:, 1:].ravel(), tolerance)
 
 
-def check_finite(engine: Engine, features_shape: tuple[int, ...]) -> None:
+def check_finite(engine: Answering, features_shape: tuple[int, ...]) -> None:
     """Ask an engine about noise in the place of an embedding. The image encoder does not run.
 
     The first answer of an engine takes several times longer than others, and is taken here. The
@@ -140,7 +166,7 @@ def check_finite(engine: Engine, features_shape: tuple[int, ...]) -> None:
 
 
 def _ask_about(
-    engine: Engine, embedding: npt.NDArray[np.float16]
+    engine: Answering, embedding: npt.NDArray[np.float16]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     coords, labels = points(engine.image_size)
     masks, iou_predictions = engine.decode(embedding, coords, labels, None)
@@ -162,10 +188,11 @@ def _compare(
     found: npt.NDArray[np.float32],
     expected: npt.NDArray[np.float32],
     tolerance: float,
-) -> None:
-    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+) -> float:
+    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     if not error < tolerance:  # NaN too
         raise WrongAnswerError(f"{name} is off by {error:.2g}, at most {tolerance} is allowed")
+    return error
 
 
 def points(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

@@ -25,7 +25,7 @@ _DESCRIPTION = (
     " object. Several points of one object follow one --point. With both, the first --box belongs"
     " to the first --point, and so on. Prints a line of JSON for each image."
 )
-_EPILOG = "A command of its own, with its own --help: auto-annotate."
+_EPILOG = "Commands of their own, each with its own --help: auto-annotate, export."
 _DEFAULT_LABEL = "Object"
 _SETTINGS = fields(EverythingSettings)
 
