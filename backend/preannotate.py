@@ -12,16 +12,23 @@ from tqdm import tqdm
 
 from backend import jobs
 from backend.embeddings.segmenter import Segmenter
+from backend.http.client import Limits
 from backend.images.errors import ImageError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
+from backend.predictions.detectors import connect
+from backend.predictions.errors import DetectorError
 from backend.predictions.orders import Order, Task
 from backend.predictions.preannotator import Outcome, Preannotator
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.service import Service, connect_http
+from backend.settings import Settings
 from model.engines import OutOfDeviceMemoryError
 
 _IDS_A_PAGE = 100
+_OF_DETECTORS = Limits(read_s=60.0, total_s=100.0)  # a detector may be slow
 _FAILURES = (
+    DetectorError,
     ImageError,
     LabelStudioError,
     MalformedRequestError,
@@ -38,17 +45,20 @@ class Report:
         outcomes: how many tasks had which outcome.
         boxes: how many boxes have which labels. Only :func:`count` counts them.
         failures: name and reason of each task that failed.
+        unknown: how many boxes of the detector were left out, by their labels.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     boxes: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Report) -> None:
         """Add the tasks of another report."""
         self.outcomes += other.outcomes
         self.boxes += other.boxes
         self.failures += other.failures
+        self.unknown += other.unknown
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,29 @@ class Work:
     replaces: bool = False
     threads: int = 4
 
-    def preannotator(self, label_studio: LabelStudio, weights: str) -> Preannotator:
+    def preannotator(self, service: Service, settings: Settings) -> Preannotator:
         """What does the work.
+
+        Args:
+            service: the model, the images and Label Studio.
+            settings: for the connection to a detector.
+
+        Raises:
+            DetectorError: there is no such detector.
+        """
+        name = self.order.detector
+        http = connect_http(settings, _OF_DETECTORS)
+        return Preannotator(
+            service.label_studio,
+            self.project_id,
+            self.order,
+            service.segmenter.model_version,
+            replaces=self.replaces,
+            detector=connect(name, service.images, http) if name else None,
+        )
+
+    def counter(self, label_studio: LabelStudio, weights: str) -> Preannotator:
+        """What only counts: no image is loaded.
 
         Args:
             label_studio: where the project is.
@@ -95,6 +126,7 @@ def preannotate_here(
         for part in _work(preannotator, segmenter, ids, threads):
             report.add(part)
             progress.update(part.outcomes.total() + len(part.failures))
+    report.unknown = preannotator.unknown
     return report
 
 
@@ -118,11 +150,11 @@ def preannotate_on_workers(redis_url: str, work: Work, ids: Sequence[int]) -> Re
 def preannotate_job(ids: Sequence[int], work: Work) -> Report:
     """Give tasks their predictions on an RQ worker."""
     service = jobs.service()
-    segmenter = service.segmenter
-    preannotator = work.preannotator(service.label_studio, segmenter.model_version)
+    preannotator = work.preannotator(service, Settings.from_env())
     report = Report()
-    for part in _work(preannotator, segmenter, ids, work.threads):
+    for part in _work(preannotator, service.segmenter, ids, work.threads):
         report.add(part)
+    report.unknown = preannotator.unknown
     return report
 
 

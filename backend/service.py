@@ -14,7 +14,7 @@ from backend.embeddings.segmenter import Segmenter
 from backend.embeddings.store import EmbeddingStore
 from backend.embeddings.tiers import Tier
 from backend.http import certificates
-from backend.http.client import HttpClient
+from backend.http.client import HttpClient, Limits
 from backend.images.fetching import Fetcher
 from backend.images.freshness import ImageWatch
 from backend.images.loading import ImageLoader
@@ -92,14 +92,18 @@ def _check_workers(settings: Settings, engine: Engine) -> None:
         )
 
 
-def connect_http(settings: Settings) -> HttpClient:
+def connect_http(settings: Settings, limits: Limits | None = None) -> HttpClient:
     """The HTTP client for everything outside.
+
+    Args:
+        settings: which hosts are allowed, and whose certificates are trusted.
+        limits: of every request; None for the usual.
 
     Raises:
         ValueError: a file of certificate authorities cannot be used.
     """
     tls = certificates.trust(settings.certificate_authorities)
-    return HttpClient(settings.allowed_hosts, tls=tls)
+    return HttpClient(settings.allowed_hosts, limits, tls=tls)
 
 
 def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> LabelStudio:

@@ -71,6 +71,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="with --everything: the most masks of an image; those with the highest predicted IoU",
     )
     parser.add_argument(
+        "--detector",
+        metavar="DETECTOR",
+        help="boxes for tasks that have none: module:function, the URL of a service, or ml+ and the"
+        " URL of an ML backend, such as ml+http://localhost:9091",
+    )
+    parser.add_argument(
         "--filter",
         type=int,
         metavar="VIEW",
@@ -113,27 +119,29 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     ids = task_lists.task_ids(label_studio, options.project, options.filter)
     if options.dry_run:
         version = weights.obtain(settings.checkpoint, settings.model_dir).model_version
-        preannotator = work.preannotator(label_studio, version)
+        preannotator = work.counter(label_studio, version)
         return _tell_plan(count(preannotator, ids), preannotator.model_version)
     if options.queue:
         assert settings.redis_url is not None
         return _tell(preannotate_on_workers(settings.redis_url, work, ids))
-    segmenter = Service.start(settings).segmenter
-    preannotator = work.preannotator(label_studio, segmenter.model_version)
-    report = preannotate_here(preannotator, segmenter, ids, options.workers)
+    service = Service.start(settings)
+    preannotator = work.preannotator(service, settings)
+    report = preannotate_here(preannotator, service.segmenter, ids, options.workers)
     _tell_of_choice(preannotator)
     return _tell(report)
 
 
 def _order(options: argparse.Namespace) -> Order:
     everything = None
+    if options.everything and options.detector:
+        raise ValueError("--everything needs no boxes: leave out --detector")
     if options.everything:
         if len(options.label) > 1:
             raise ValueError("--everything gives every mask the same label: give one --label")
         everything = EverythingSettings(
             min_mask_region_area=options.min_area, max_masks=options.max_count
         )
-    return Order(options.source, tuple(options.label), everything)
+    return Order(options.source, tuple(options.label), everything, options.detector)
 
 
 def _tell(report: Report) -> int:
@@ -144,6 +152,8 @@ def _tell(report: Report) -> int:
         f" {number[Outcome.NO_BOXES]} have no boxes, in {number[Outcome.NO_MASKS]} the model found"
         " nothing"
     )
+    for label, boxes in report.unknown.most_common():
+        print(f'left out: {boxes} boxes of "{label}", a label that no tag of the project has')
     return _tell_failures(report)
 
 

@@ -150,6 +150,7 @@ class HttpClient:
         deadline: float,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
+        content: bytes | None = None,
         is_trusted: bool = False,
         attempts: int | None = None,
         reads_body: bool = True,
@@ -161,7 +162,8 @@ class HttpClient:
             url: the URL.
             deadline: when the request must have ended, by the monotonic clock.
             headers: headers to send beside the client's own headers.
-            json: the body, as a value that JSON can express; None for no body.
+            json: the body, as a value that JSON can express; None for no such body.
+            content: the body as bytes; None for no such body. ``headers`` name its type.
             is_trusted: whether the host may have any address, because the operator has named it.
             attempts: how often to try; None for ``limits.attempts``.
             reads_body: whether the body of a success is read. Without it the connection is closed
@@ -175,7 +177,7 @@ class HttpClient:
             wait = self.limits.backoff_s * 2 ** (attempt - 1)
             try:
                 with self._network.call(deadline, is_trusted):
-                    response = self._request(method, url, headers or {}, json, reads_body)
+                    response = self._request(method, url, headers or {}, json, content, reads_body)
             except _RETRYABLE as error:
                 is_last = attempt == attempts or time.monotonic() + wait > deadline
                 if is_last or certificates.refusal(error) is not None:
@@ -204,12 +206,12 @@ class HttpClient:
         url: httpx.URL,
         headers: Mapping[str, str],
         json: Any,
+        content: bytes | None,
         reads_body: bool,
     ) -> Response:
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         if url.userinfo:
             sent.setdefault("Authorization", f"Basic {base64.b64encode(url.userinfo).decode()}")
-        content = None
         if json is not None:
             sent["Content-Type"] = "application/json"
             content = orjson.dumps(json)

@@ -40,11 +40,11 @@ class LoadedImage:
         """
         return decode_scaled(self.content, longest_side, reported_size)
 
-    def whole(self, reported_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def whole(self, reported_size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
         """The image in full, H x W x 3 uint8 RGB.
 
         Args:
-            reported_size: (H, W) of the image that the annotator sees.
+            reported_size: (H, W) of the image that the annotator sees, or None.
 
         Raises:
             ImageError: the file cannot be decoded.

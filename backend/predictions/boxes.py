@@ -64,12 +64,12 @@ def boxes_of(
             found = prompts.boxes(result, config)
             if found:
                 # Other models may tell the size of their own copy of the image.
-                return [replace(box, reported_size=None) for box in found if _is_of(box, labels)]
+                return [replace(box, reported_size=None) for box in found if has_label(box, labels)]
     if source in (ANNOTATIONS, EITHER):
         for result in _annotated(task):
             found = prompts.boxes(result, config)
             if found:
-                return [box for box in found if _is_of(box, labels)]
+                return [box for box in found if has_label(box, labels)]
     return []
 
 
@@ -106,5 +106,6 @@ def _regions(holder: Mapping[str, Any]) -> Sequence[Any]:
     return result or []
 
 
-def _is_of(box: Interaction, labels: Sequence[str]) -> bool:
+def has_label(box: Interaction, labels: Sequence[str]) -> bool:
+    """Whether a box has one of these labels (values or aliases); True where there are none."""
     return not labels or any(name in (x.value, x.alias) for x in box.labels for name in labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
@@ -9,6 +10,7 @@ from backend.embeddings.segmenter import Segmenter
 from backend.label_studio import task_lists
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.predictions import Predictions
+from backend.predictions.detectors import Detector
 from backend.predictions.orders import Order, Task
 from backend.regions.labeling_config import LabelingConfig
 
@@ -33,6 +35,7 @@ class Preannotator:
         order: which predictions are wanted.
         weights: the ``model_version`` of the weights.
         replaces: whether tasks that have a prediction get it anew.
+        detector: finds boxes for tasks that have none; None to do without.
 
     Attributes:
         project: as Label Studio has it.
@@ -51,11 +54,13 @@ class Preannotator:
         weights: str,
         *,
         replaces: bool = False,
+        detector: Detector | None = None,
     ) -> None:
         self._label_studio = label_studio
         self._project_id = project_id
         self.order = order
         self._replaces = replaces
+        self._detector = detector
         self.project = label_studio.project(project_id)
         self.config = LabelingConfig.parse(self.project["label_config"])
         self._predictions = Predictions(label_studio, order.model_version(weights))
@@ -64,6 +69,11 @@ class Preannotator:
     def model_version(self) -> str:
         """The model_version of the predictions."""
         return self._predictions.model_version
+
+    @property
+    def unknown(self) -> Counter[str]:
+        """How many boxes of the detector were left out, by their labels."""
+        return self._detector.unknown.counts() if self._detector else Counter()
 
     def open_tasks(self, ids: Sequence[int], *, removes_surplus: bool = False) -> list[int]:
         """The tasks that are to get a prediction.
@@ -100,10 +110,10 @@ class Preannotator:
         Raises:
             MalformedRequestError, UnanswerableRequestError: there is no tag for the masks, or the
                 task is not understood.
-            ImageError: an image is not available.
+            DetectorError, ImageError: the detector gives no boxes, or an image is not available.
             LabelStudioError: the prediction cannot be written.
         """
-        prediction = self.order.predict(segmenter, task, self.config)
+        prediction = self.order.predict(segmenter, task, self.config, detector=self._detector)
         if prediction is None:
             return Outcome.NO_BOXES
         if not prediction["result"]:

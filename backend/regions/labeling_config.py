@@ -160,6 +160,24 @@ class LabelingConfig:
         labels = (control.label_called(name) for control in first)
         return next((label for label in labels if label is not None), Label(name))
 
+    def label_like(self, name: str) -> Label | None:
+        """The label that another model means by a name; None where no tag has such a label.
+
+        A value or an alias that is the same counts, or else one that differs in case only.
+        """
+        labels = [label for control in self.controls for label in control.labels]
+        for same in (str, str.casefold):
+            for label in labels:
+                if same(name) in (same(label.value), same(label.name)):
+                    return label
+        takes_any = any(control.takes_any_label for control in self.controls)
+        return Label(name) if takes_any else None
+
+    @property
+    def xml(self) -> str:
+        """The labeling config as a text."""
+        return str(etree.tostring(self.tree, encoding="unicode"))
+
     def labels_for_all(self, to_name: str, name: str | None) -> tuple[Label, ...]:
         """The label of masks that nobody has labelled (:func:`only_label`).
 

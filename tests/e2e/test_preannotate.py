@@ -1,11 +1,13 @@
 """`python -m backend preannotate` with a real Label Studio: each task gets one prediction."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
 import httpx
@@ -262,6 +264,109 @@ def test_everything_beside_the_masks_of_boxes(
     assert len(everything["result"]) <= 3
     for corners in OBJECTS.values():
         assert max(iou(region, corners) for region in everything["result"]) > 0.9
+
+
+DETECTED = {
+    "boxes": [list(corners) for corners in OBJECTS.values()] + [[0, 0, 9, 9]],
+    "labels": ["object", "Other", "person"],  # the case of a label does not count
+    "scores": [0.9, 0.8, 0.7],
+}
+DETECTOR_MODULE = f"""
+DETECTED = {DETECTED!r}
+
+def detect(image):
+    assert image.shape == ({HEIGHT}, {WIDTH}, 3) and image.dtype == "uint8"
+    assert image[100, 100].tolist() == [200, 40, 40]
+    return tuple(DETECTED.values())
+
+def fail(image):
+    raise RuntimeError("out of weights")
+"""
+
+
+@pytest.fixture
+def detector_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a Python module with detectors."""
+    (tmp_path / "some_detectors.py").write_text(DETECTOR_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "some_detectors"
+    sys.modules.pop("some_detectors", None)
+
+
+@pytest.fixture
+def detector_service() -> Iterator[str]:
+    """The URL of a service that takes images, and under /predict requests of Label Studio."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/predict":
+                (task,) = json.loads(body)["tasks"]
+                assert task["data"]["image"] and "box" in json.loads(body)["label_config"]
+                answer = {"results": [{"result": [*BOXES, box("person", (0, 0, 9, 9))]}]}
+            else:
+                assert self.headers["Content-Type"] == "image/jpeg"
+                assert Image.open(BytesIO(body)).size == (WIDTH, HEIGHT)
+                answer = DETECTED if self.path == "/detect" else {"objects": []}
+            content = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("kind", ["function", "service", "backend"])
+def test_boxes_of_a_detector(
+    label_studio: LabelStudio,
+    project: Callable[..., int],
+    command: Callable[..., tuple],
+    detector_module: str,
+    detector_service: str,
+    kind: str,
+) -> None:
+    project_id = project(None, [box("Other")])
+    detectors = {
+        "function": f"{detector_module}:detect",
+        "service": f"{detector_service}/detect",
+        "backend": f"ml+{detector_service}/",
+    }
+    status, out, error = command(project_id, "--detector", detectors[kind])
+    assert status == 0, error
+    assert "2 predictions written" in out
+    assert 'left out: 1 boxes of "person", a label that no tag of the project has' in out
+    [detected], [given] = ours(label_studio, project_id)
+    assert [region["value"]["brushlabels"] for region in detected["result"]] == [
+        ["Object"],
+        ["Other"],
+    ]
+    for region, corners in zip(detected["result"], OBJECTS.values(), strict=True):
+        assert iou(region, corners) > 0.9
+    assert len(given["result"]) == 1  # the task had a box of its own
+
+
+def test_a_detector_that_fails(
+    project: Callable[..., int],
+    command: Callable[..., tuple],
+    detector_module: str,
+    detector_service: str,
+) -> None:
+    project_id = project(None)
+    for name, sentence in (
+        (f"{detector_module}:fail", "the detector fails: RuntimeError: out of weights"),
+        (f"{detector_service}/other", '/other must answer {"boxes": [[x0, y0, x1, y1], ...]'),
+    ):
+        status, _, error = command(project_id, "--detector", name)
+        assert status == 1
+        assert sentence in error
 
 
 class Proxy:
