@@ -10,6 +10,8 @@ import threading
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
+Counts = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
 # Upper bounds, seconds: from a click on an embedded image to a worker without an answer.
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _IOUS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
@@ -81,10 +83,10 @@ def registry() -> CollectorRegistry:
     return workers
 
 
-def counts() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every count by its name and its labels."""
+def counts() -> Counts:
+    """Every count by its name and its labels, which are sorted."""
     return {
-        (sample.name, tuple(sample.labels.items())): sample.value
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in registry().collect()
         for sample in family.samples
     }

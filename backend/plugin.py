@@ -19,6 +19,7 @@ from backend.embeddings.waiting_room import TooManyWaitingError
 from backend.images.errors import ImageError
 from backend.label_studio import project_uid
 from backend.predictions import masks
+from backend.quality.recorder import Shown
 from backend.regions import prompts, rendering
 from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig, whole_number
@@ -94,10 +95,13 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
                 service.prefetcher.tasks_opened(tasks, config)
             return service.retrieval.answer(tasks, config) if event is None else [[] for _ in tasks]
         task = tasks[0]
-        decoder = service.decoders.of(_project_id(task, kwargs))
+        project_id = _project_id(task, kwargs)
+        decoder = service.decoders.of(project_id)
         predicted: list[dict[str, Any]] = []
         try:
-            predicted = _predict_regions(service.segmenter, decoder.predictor, task, result, config)
+            shown = _predict_regions(service.segmenter, decoder.predictor, task, result, config)
+            predicted = [region for _, regions in shown for region in regions]
+            service.recorder.shown(project_id, whole_number(task.get("id")), decoder.version, shown)
             metrics.CLICKS.labels("mask" if predicted else "empty").inc()
         except (UnanswerableRequestError, ImageError) as error:
             metrics.CLICKS.labels("unanswerable").inc()
@@ -138,8 +142,8 @@ def _predict_regions(
     task: Mapping[str, Any],
     result: Sequence[Any],
     config: LabelingConfig,
-) -> list[dict[str, Any]]:
-    """The regions that Label Studio draws in answer to the annotator's smart regions."""
+) -> list[Shown]:
+    """The regions that Label Studio draws in answer to each of the annotator's prompts."""
     config = config.for_task(task)
     interactions = prompts.parse(result, config)
     # Before the images: without an output, no image needs to be fetched.
@@ -160,4 +164,4 @@ def _predict_regions(
                 )
             logger.warning("task %s: the model found nothing at the click", task.get("id"))
         rendered[index] = rendering.render(prediction, interaction, outputs[index])
-    return [region for index in sorted(rendered) for region in rendered[index]]
+    return [(interactions[index], rendered[index]) for index in sorted(rendered)]

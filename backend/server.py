@@ -198,6 +198,7 @@ def create_app(settings: Settings) -> Flask:
             raise BadRequest("action must be the name of an event")
         logger.debug("webhook: %s", action)
         service.prefetcher.event(action, body)
+        service.recorder.event(action, body)
         return jsonify({}), HTTPStatus.CREATED
 
     return app

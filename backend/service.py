@@ -23,6 +23,8 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.setup_info import SetupInfoFile
 from backend.predictions.retrieval import Retrieval
 from backend.prefetch import Prefetcher
+from backend.quality.places import FolderPlace, Place, RedisPlace
+from backend.quality.recorder import Recorder
 from backend.settings import WAITING_CLICKS, Settings
 from backend.versions.project_decoders import ProjectDecoders
 from backend.versions.store import DecoderVersions
@@ -44,7 +46,15 @@ class Service:
     decoders: ProjectDecoders
     prefetcher: Prefetcher
     retrieval: Retrieval
+    recorder: Recorder
     label_studio: LabelStudio
+
+    def start_background(self) -> None:
+        """Begin to work in the background: for images, late tasks, decoders and counts."""
+        self.prefetcher.start()
+        self.retrieval.start()
+        self.decoders.start()
+        self.recorder.start()
 
     @classmethod
     def start(cls, settings: Settings) -> Service:
@@ -74,13 +84,10 @@ class Service:
         api = label_studio if is_known else None
         prefetcher, retrieval = Prefetcher(segmenter, api), Retrieval(segmenter, api)
         decoders = ProjectDecoders(predictor, connect_versions(settings), settings.learnt_decoders)
-        return cls(engine, segmenter, images, decoders, prefetcher, retrieval, label_studio)
-
-    def start_background(self) -> None:
-        """Begin to embed images ahead, to finish late tasks, and to look for learnt decoders."""
-        self.prefetcher.start()
-        self.retrieval.start()
-        self.decoders.start()
+        recorder = Recorder(_place(settings), api)
+        return cls(
+            engine, segmenter, images, decoders, prefetcher, retrieval, recorder, label_studio
+        )
 
 
 def _check_workers(settings: Settings, engine: Engine) -> None:
@@ -119,6 +126,12 @@ def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> 
         http or connect_http(settings),
         SetupInfoFile(settings.cache_dir / "label-studio.json"),
     )
+
+
+def _place(settings: Settings) -> Place:
+    if settings.redis_url:
+        return RedisPlace(settings.redis_url, "mobile-sam:suggestions")
+    return FolderPlace(settings.cache_dir / "suggestions")
 
 
 def connect_versions(settings: Settings) -> DecoderVersions:

@@ -11,6 +11,7 @@ from backend import metrics
 from backend.log import Problem
 from backend.service import Service
 
+_OUTCOMES = ("shown", "accepted", "corrected", "rejected")
 _TIERS = ("memory", "disk", "redis")
 
 
@@ -36,6 +37,33 @@ def page(service: Service, problems: list[Problem]) -> Response:
     return response
 
 
+def _quality(counts: metrics.Counts) -> list[tuple[str, str]]:
+    """What the suggestions of each version of each project were worth."""
+    outcomes: dict[tuple[str, str], dict[str, float]] = {}
+    for (name, labels), number in counts.items():
+        fields = dict(labels)
+        if name == "mobilesam_suggestions_total":
+            of_version = outcomes.setdefault((fields["project"], fields["version"]), {})
+            of_version[fields["outcome"]] = number
+    lines = []
+    for (project, version), found in sorted(outcomes.items()):
+        of_version_labels = (("project", project), ("version", version))
+        shown, accepted, corrected, rejected = (int(found.get(o, 0)) for o in _OUTCOMES)
+        iou = _mean(counts, "mobilesam_corrected_iou", of_version_labels)
+        clicks = _mean(counts, "mobilesam_object_clicks", of_version_labels)
+        lines.append(
+            f"project {project}, {version}: {shown} shown, {accepted} accepted, {corrected}"
+            f" corrected{'' if iou is None else f' (mean IoU {iou:.2f})'}, {rejected} rejected"
+            f"{'' if clicks is None else f', {clicks:.1f} clicks an object'}"
+        )
+    return [("Suggestions", "; ".join(lines) or "none yet")]
+
+
+def _mean(counts: metrics.Counts, name: str, labels: tuple[tuple[str, str], ...]) -> float | None:
+    number = counts.get((f"{name}_count", labels), 0.0)
+    return counts[f"{name}_sum", labels] / number if number else None
+
+
 def _facts(service: Service) -> list[tuple[str, Any]]:
     counts = metrics.counts()
 
@@ -43,9 +71,9 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
         return int(counts.get((f"mobilesam_{name}", tuple(labels.items())), 0))
 
     def mean(name: str) -> str:
+        seconds = _mean(counts, f"mobilesam_{name}_seconds", ())
         number = total(f"{name}_seconds_count")
-        seconds = counts.get((f"mobilesam_{name}_seconds_sum", ()), 0.0)
-        return f"{1000 * seconds / number:.0f} ms (mean of {number})" if number else "none yet"
+        return "none yet" if seconds is None else f"{1000 * seconds:.0f} ms (mean of {number})"
 
     clicks = {o: total("clicks_total", outcome=o) for o in ("mask", "empty", "unanswerable")}
     jobs = {o: total("jobs_total", outcome=o) for o in ("done", "failed", "dropped")}
@@ -59,6 +87,7 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
     return [
         ("Model", f"{service.segmenter.model_version} on {service.segmenter.engine}"),
         ("Learnt decoders", "; ".join(service.decoders.overview()) or "none"),
+        *_quality(counts),
         ("Token in use", str(credential) if credential else "none yet in this worker"),
         (
             "Clicks",

@@ -119,6 +119,35 @@ class Editor:
         self._page.locator("[data-testid=bottombar-accept-suggestions-button]").click()
         self._page.wait_for_function(f"() => {_SUGGESTIONS} === 0")
 
+    def reject(self) -> None:
+        """Throw the suggestions away."""
+        self._page.locator("[data-testid=bottombar-reject-suggestions-button]").click()
+        self._page.wait_for_function(f"() => {_SUGGESTIONS} === 0")
+
+    def erase(self, region_id: str, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Erase a part of the mask of a brush region along a line."""
+        self._page.evaluate(
+            f"""id => {{
+                const annotation = window.Htx.annotationStore.selected;
+                annotation.selectArea(annotation.regions.find(r => r.cleanId === id));
+                const tools = {_IMAGE}.getToolsManager();
+                tools.selectTool(tools.allTools().find(t => t.fullName === 'EraserTool'), true);
+            }}""",
+            region_id,
+        )
+        touches = (
+            "id => window.Htx.annotationStore.selected.regions"
+            ".find(r => r.cleanId === id).touches.length"
+        )
+        mouse, before = self._page.mouse, self._page.evaluate(touches, region_id)
+        mouse.move(*self._on_screen(x0, y0))
+        mouse.down()
+        mouse.move(*self._on_screen(x1, y1), steps=10)
+        mouse.up()
+        self._page.wait_for_function(
+            f"([id, before]) => ({touches})(id) > before", arg=[region_id, before]
+        )
+
     def submit(self) -> None:
         """Submit the annotation."""
         with self._page.expect_response(

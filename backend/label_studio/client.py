@@ -203,6 +203,14 @@ class LabelStudio:
         """
         return self._object(f"/api/tasks/{task_id}/")
 
+    def annotation(self, annotation_id: int) -> dict[str, Any]:
+        """A submitted annotation, with its ``project``, ``task`` and ``result``.
+
+        Raises:
+            LabelStudioError: there is none, or no answer.
+        """
+        return self._object(f"/api/annotations/{annotation_id}/")
+
     def has_task(self, task_id: int) -> bool:
         """Whether there is such a task.
 

@@ -8,7 +8,7 @@ and does not depend on how the editor has turned the view (``image_rotation``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Interaction:
         rectangle: the box; None for clicks.
         image_rotation: degrees by which the editor's view is turned. Coordinates are not turned.
         item_index: the index of the image in a list; None where the tag shows a single image.
+        region_id: Label Studio's id of the first point, or of the rectangle; empty where there is
+            none.
         is_tagless: whether the editor named no tag and no label: the prompt of the coming editor.
     """
 
@@ -49,7 +51,13 @@ class Interaction:
     rectangle: Rectangle | None = None
     image_rotation: int = 0
     item_index: int | None = None
+    region_id: str = field(default="", compare=False)
     is_tagless: bool = False
+
+    @property
+    def click_count(self) -> int:
+        """The number of points and rectangles."""
+        return len(self.points) + (self.rectangle is not None)
 
     def prompt(self, original_size: tuple[int, int]) -> Prompt:
         """The prompt in pixels of an image of ``original_size`` (H, W)."""
@@ -90,8 +98,9 @@ def parse(result: Sequence[Any], config: LabelingConfig) -> list[Interaction]:
             rectangles.append(interaction)
         else:
             key = (interaction.to_name, interaction.item_index, interaction.labels)
-            before = clicks[key].points if key in clicks else ()
-            clicks[key] = replace(interaction, points=before + interaction.points)
+            first = clicks.get(key)
+            points = (first.points if first else ()) + interaction.points
+            clicks[key] = replace(first or interaction, points=points)
             _require_few_points(clicks[key])
     for interaction in clicks.values():
         _require_positive(interaction)
@@ -203,6 +212,7 @@ def _unprompted(items: Sequence[Item], config: LabelingConfig) -> Interaction:
         _labels(items, config),
         image_rotation=region_items.count(item, "image_rotation") or 0,
         item_index=region_items.count(item, "item_index"),
+        region_id=str(item.get("id") or "")[:100],
     )
 
 

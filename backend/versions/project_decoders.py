@@ -36,6 +36,11 @@ class ServedDecoder:
     number: Version
     model_version: str
 
+    @property
+    def version(self) -> str:
+        """The version in /metrics: ``v3``, or ``base``."""
+        return "base" if self.number is None else f"v{self.number}"
+
 
 @dataclass
 class _Project:

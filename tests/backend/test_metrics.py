@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from backend import metrics
 from backend.metrics_folder import _FILE_BYTES
@@ -99,3 +100,12 @@ def test_the_reserved_space_is_enough_for_every_label(tmp_path: Path) -> None:
     used = dict(line.split() for line in process.stdout.splitlines())
     assert int(used["counter"]) < 0.5 * _FILE_BYTES["counter"]
     assert int(used["histogram"]) < 0.8 * _FILE_BYTES["histogram"]
+
+
+def test_the_documentation_names_every_metric() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(mobilesam_\w+)`", text, re.MULTILINE))
+    collectors = [c for c in vars(metrics).values() if isinstance(c, MetricWrapperBase)]
+    suffix = {"counter": "_total", "gauge": "", "histogram": ""}
+    families = [family for collector in collectors for family in collector.collect()]
+    assert documented == {family.name + suffix[family.type] for family in families}

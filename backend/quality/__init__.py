@@ -1,0 +1,1 @@
+"""What suggested masks were worth: accepted as they were, corrected, or rejected."""

@@ -1,0 +1,153 @@
+"""Where suggestions wait until their task is submitted: in a folder, or in a Redis.
+
+The webhook of a submission may reach another worker, or another host, than the clicks did.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from model.files import open_regular, write_atomically
+
+KEPT_S = 7 * 24 * 3600  # then a suggestion of a task that nobody submits is forgotten
+_MOST_OF_TASK = 500  # suggestions
+_MOST_FILES = 20_000
+_PRUNE_EVERY = 500  # suggestions
+_LARGEST = 4 << 20  # bytes
+_TIMEOUT_S = 2.0
+
+Task = tuple[int, int]  # the ids of the project and of the task
+
+
+class Place(Protocol):
+    """Keeps suggestions, as bytes, for each task.
+
+    Raises:
+        OSError, redis.RedisError: the place cannot be used.
+    """
+
+    def put(self, task: Task, data: bytes) -> None:
+        """Keep a suggestion."""
+
+    def has(self, task: Task) -> bool:
+        """Whether suggestions of a task are kept."""
+
+    def take(self, task: Task) -> list[bytes]:
+        """Remove and return the suggestions of a task. Only one of several callers gets them."""
+
+
+class FolderPlace:
+    """A folder that the workers of a host share.
+
+    Args:
+        folder: the folder. It is made when it is first needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._unseen = _PRUNE_EVERY  # what earlier runs left is looked at once
+
+    def put(self, task: Task, data: bytes) -> None:
+        """See :class:`Place`."""
+        with write_atomically(self._of(task) / uuid.uuid4().hex) as file:
+            file.write(data)
+        self._unseen += 1
+        if self._unseen >= _PRUNE_EVERY:
+            self._unseen = 0
+            self._prune()
+
+    def has(self, task: Task) -> bool:
+        """See :class:`Place`."""
+        return self._of(task).is_dir()
+
+    def take(self, task: Task) -> list[bytes]:
+        """See :class:`Place`."""
+        taken = self._folder / f"taken-{uuid.uuid4().hex}"
+        try:
+            self._of(task).rename(taken)
+        except FileNotFoundError:
+            return []
+        try:
+            newest = sorted(taken.iterdir(), key=_modified)[-_MOST_OF_TASK:]
+            return [_read(path) for path in newest if path.suffix != ".part"]
+        finally:
+            shutil.rmtree(taken, ignore_errors=True)
+
+    def _of(self, task: Task) -> Path:
+        return self._folder / "{}-{}".format(*task)
+
+    def _prune(self) -> None:
+        """Remove the oldest files, and folders without files."""
+        files = sorted(self._folder.glob("*/*"), key=_modified)
+        excess = len(files) - _MOST_FILES
+        oldest = time.time() - KEPT_S
+        for index, path in enumerate(files):
+            if index >= excess and _modified(path) >= oldest:
+                break
+            path.unlink(missing_ok=True)
+        for folder in self._folder.iterdir():
+            with suppress(OSError):  # it has files
+                folder.rmdir()
+
+
+class RedisPlace:
+    """A Redis that several hosts share.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        prefix: the first part of the names of the lists.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+        self._client = redis.Redis.from_url(
+            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
+        )
+        self._prefix = prefix
+
+    def put(self, task: Task, data: bytes) -> None:
+        """See :class:`Place`."""
+        name = self._name(task)
+        with self._client.pipeline() as pipeline:
+            pipeline.rpush(name, data)
+            pipeline.ltrim(name, -_MOST_OF_TASK, -1)
+            pipeline.expire(name, KEPT_S)
+            pipeline.execute()
+
+    def has(self, task: Task) -> bool:
+        """See :class:`Place`."""
+        return bool(self._client.exists(self._name(task)))
+
+    def take(self, task: Task) -> list[bytes]:
+        """See :class:`Place`."""
+        name = self._name(task)
+        with self._client.pipeline() as pipeline:  # one transaction
+            pipeline.lrange(name, 0, -1)
+            pipeline.delete(name)
+            found: list[Any] = pipeline.execute()
+        return list(found[0])
+
+    def _name(self, task: Task) -> str:
+        return "{}:{}:{}".format(self._prefix, *task)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0
+
+
+def _read(path: Path) -> bytes:
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        return file.read(_LARGEST)
