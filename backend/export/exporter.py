@@ -81,8 +81,9 @@ class Exporter:
         Raises:
             OSError: a file cannot be written.
         """
-        waiting: deque[_Waiting] = deque()
-        with ThreadPoolExecutor(_LOADS_AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(_LOADS_AT_ONCE)
+        try:
+            waiting: deque[_Waiting] = deque()
             for image in self._annotated(tasks):
                 name = self._names.reserve(image.ref.url, image.ref.task_id)
                 waiting.append(_Waiting(image, pool.submit(self._prepare, image, name)))
@@ -90,6 +91,8 @@ class Exporter:
                     self._write(waiting.popleft())
             while waiting:
                 self._write(waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _annotated(self, tasks: Iterable[Mapping[str, Any]]) -> Iterator[AnnotatedImage]:
         for task in tasks:

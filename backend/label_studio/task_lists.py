@@ -75,10 +75,20 @@ def with_regions(
 ) -> list[dict[str, Any]]:
     """Tasks with all of their annotations and predictions, in the order of their ids.
 
+    Where Label Studio cannot give all of them at once, since many masks take too much time or
+    space, it is asked for half of them at a time.
+
     Raises:
-        LabelStudioError: no answer.
+        LabelStudioError: no answer, even for a single task.
     """
-    return _tasks(label_studio, project_id, ids, "all", {})
+    try:
+        return _tasks(label_studio, project_id, ids, "all", {})
+    except LabelStudioError:
+        if len(ids) < 2:
+            raise
+    half = len(ids) // 2
+    parts = (with_regions(label_studio, project_id, part) for part in (ids[:half], ids[half:]))
+    return [task for part in parts for task in part]
 
 
 def _require_view(label_studio: LabelStudio, project_id: int, view_id: int) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,11 @@ def coco(folder: Path) -> dict[str, Any]:
     return content
 
 
+def masks(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "masks.json").read_text())
+    return content
+
+
 def labels(content: dict[str, Any]) -> list[str]:
     names = {one["id"]: one["name"] for one in content["categories"]}
     return [names[one["category_id"]] for one in content["annotations"]]
@@ -113,6 +119,26 @@ def decoded(segmentation: Any) -> np.ndarray:
     if isinstance(segmentation, list):
         segmentation = run_lengths.merge(run_lengths.frPyObjects(segmentation, *SIZE))
     return np.asarray(run_lengths.decode(segmentation)) > 0
+
+
+ROOT = Path(__file__).parents[3]
+RECORDED = sorted((ROOT / "tests" / "data" / "annotations").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_every_mask_that_the_editor_saved(path: Path, tmp_path: Path) -> None:
+    """A click and a box were left behind beside their masks. They are prompts, and no objects."""
+    saved = json.loads(path.read_text())
+    made = {"id": 1, "data": saved["data"], "annotations": [{"id": 2, "result": saved["result"]}]}
+    config = (ROOT / "examples" / path.name).with_suffix(".xml").read_text()
+    report = export(tmp_path, "masks", made, config=config)
+    assert report.failures == []
+    objects = [one for image in masks(tmp_path)["images"] for one in image["objects"]]
+    prompts = {one["id"] for one in saved["result"] if re.match("point|box", one["from_name"])}
+    drawn = {one["id"] for one in saved["result"]} - prompts
+    assert {one["region"] for one in objects} == drawn
+    assert {one["label"] for one in objects} == {"Car" if "several" in path.name else "Other"}
+    assert report.objects == len(drawn)
 
 
 CAT = block(slice(5, 30), slice(10, 40))
