@@ -154,7 +154,7 @@ class Segmenter:
             One prediction for each prompt, in the order of the prompts.
         """
         predictor = predictor or self._predictor
-        embed_crop = partial(self._embed_crop, ref, embedding, priority) if refine else None
+        embed_crop = partial(self.embed_crop, ref, embedding, priority) if refine else None
         return interactive.segment(
             predictor,
             embedding,
@@ -178,8 +178,27 @@ class Segmenter:
             settings: what counts as an object.
             priority: how urgent the masks are.
         """
-        embed_crop = partial(self._embed_crop, ref, embedding, priority)
+        embed_crop = partial(self.embed_crop, ref, embedding, priority)
         return segment_everything(self._predictor, embedding, settings, embed_crop)
+
+    def embed_crop(
+        self, ref: ImageRef, whole: ImageEmbedding, priority: Priority, crop: Crop
+    ) -> ImageEmbedding | None:
+        """The embedding of a crop, or None where the image is no longer available.
+
+        Args:
+            ref: the image.
+            whole: the embedding of the whole image.
+            priority: how urgent the embedding is. That of a click is kept.
+            crop: the part of the image.
+        """
+        try:
+            if priority is Priority.CLICK:
+                return self._kept_crop(ref, whole, crop)
+            return self._encode_crop(ref, whole, crop, Demand(priority))
+        except ImageError as error:
+            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
+            return None
 
     def _is_stale(self, ref: ImageRef, embedding: ImageEmbedding, priority: Priority) -> bool:
         version = Validator.parse(embedding.image_version)
@@ -192,18 +211,6 @@ class Segmenter:
     def forget_task(self, task_id: int) -> None:
         """Remove the embeddings of a deleted task."""
         self._store.forget_task(task_id)
-
-    def _embed_crop(
-        self, ref: ImageRef, whole: ImageEmbedding, priority: Priority, crop: Crop
-    ) -> ImageEmbedding | None:
-        """The embedding of a crop, or None where the image is no longer available."""
-        try:
-            if priority is Priority.CLICK:
-                return self._kept_crop(ref, whole, crop)
-            return self._encode_crop(ref, whole, crop, Demand(priority))
-        except ImageError as error:
-            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
-            return None
 
     def _kept_crop(self, ref: ImageRef, whole: ImageEmbedding, crop: Crop) -> ImageEmbedding:
         """The embedding of a crop, from the store if the store has it."""

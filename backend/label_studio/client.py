@@ -224,39 +224,47 @@ class LabelStudio:
         self._checked(response, path)
         return True
 
-    def tasks_after(self, project_id: int, task_id: int, count: int) -> list[dict[str, Any]]:
+    def tasks_after(
+        self, project_id: int, task_id: int, count: int, *, annotated: bool = False
+    ) -> list[dict[str, Any]]:
         """The next tasks of a project, in the order of their ids.
 
         Args:
             task_id: the tasks after this task; 0 for the first tasks.
             count: the largest number of tasks.
+            annotated: only tasks that have annotations, and with ``annotations`` and
+                ``predictions``.
 
         Raises:
             LabelStudioError: no answer.
         """
-        after = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
-        query = {
-            "filters": {"conjunction": "and", "items": [{**after, "value": task_id}]},
-            "ordering": ["tasks:id"],
-        }
+        least = {"id": task_id, **({"total_annotations": 0} if annotated else {})}
+        more = {"operator": "greater", "type": "Number"}
+        items = [{**more, "filter": f"filter:tasks:{k}", "value": v} for k, v in least.items()]
+        query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
         page = self._object(
             "/api/tasks/",
             project=project_id,
             page_size=count,
-            fields="task_only",
+            fields="all" if annotated else "task_only",
             query=json.dumps(query),
         )
         tasks: list[dict[str, Any]] = page["tasks"]
         return tasks
 
-    def all_tasks(self, project_id: int, page_size: int = 500) -> Iterator[dict[str, Any]]:
+    def all_tasks(
+        self, project_id: int, page_size: int = 500, *, annotated: bool = False
+    ) -> Iterator[dict[str, Any]]:
         """Every task of a project, in the order of their ids. One request gets a page of tasks.
+
+        Args:
+            annotated: see :meth:`tasks_after`.
 
         Raises:
             LabelStudioError: no answer.
         """
         last = 0
-        while page := self.tasks_after(project_id, last, page_size):
+        while page := self.tasks_after(project_id, last, page_size, annotated=annotated):
             yield from page
             last = page[-1]["id"]
 

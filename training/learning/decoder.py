@@ -35,6 +35,7 @@ _BALANCE = 0.25  # see mask_losses; the value that the training of the base ends
 _CLICK_SHARE = 0.6  # of the lessons begin with a click, the others with a box
 _MASK_PROMPT_SHARE = 0.9  # of the corrections that also see the mask they correct
 _LARGEST_GRADIENT = 1.0
+_WARM_UP_STEPS = 20  # Adam's first steps change every weight by the whole learning rate
 _FEWEST_CELLS = 16.0  # a smaller mask counts as one of this size
 
 
@@ -44,7 +45,7 @@ class Recipe:
 
     Attributes:
         steps: the largest number of steps.
-        learning_rate: at the beginning; it falls to zero along a cosine.
+        learning_rate: after a short warm-up; it falls to zero along a cosine.
         objects: of the project in each step.
         scene_objects: of synthetic scenes in each step.
         corrections: clicks that follow on each first answer.
@@ -103,7 +104,8 @@ class DecoderTrainer:
         loss = self._practise(self._choose(own, self.recipe.objects), imitates=False)
         if self.recipe.scene_objects:
             self._practise(self._choose(scenes, self.recipe.scene_objects), imitates=True)
-        self._change_weights(0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        warm = min(1.0, (self.step + 1) / _WARM_UP_STEPS)
+        self._change_weights(warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         return loss
 
     def _choose(self, lessons: Lessons, count: int) -> Batch:

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from backend.images.errors import ImageError
 from model.predictor import Predictor
-from model.types import BACKGROUND, Prompt
-from training.learning.pictures import Object, Origin, Picture
+from model.types import BACKGROUND, ImageEmbedding, Prompt
+from training.learning.pictures import Origin, Picture
 from training.protocol import MAX_CLICKS, TARGETS, bounding_box, judge, next_click, served
 from training.scenes import Bool
 from training.scores import Score
@@ -73,7 +73,7 @@ class Verdict:
         objects, tasks: how many were held out and judged.
         gains: by name: ``iou`` is the mean of the IoUs after 1, 3 and 5 clicks and from the box.
         scenes_loss: mean IoU lost on synthetic scenes.
-        accepted_loss: mean IoU lost on masks that annotators accepted as they were; None without
+        accepted_loss: mean IoU lost on masks of the backend that annotators accepted; None without
             such masks.
         heeded: the share of negative clicks on scenes that changed the mask, before and after.
     """
@@ -108,8 +108,10 @@ def judge_pairs(
     for picture in tqdm(pictures, description, unit="image", mininterval=1):
         on_progress()
         try:
-            for number, one in enumerate(picture.objects[:_OBSERVED], start=1):
-                pairs.append(_pair(base, learnt, picture, one, f"{picture.name}, {number}"))
+            embedding = picture.embed()
+            for one in picture.objects[:_OBSERVED]:
+                before, after = (_score(p, picture, embedding, one.mask) for p in (base, learnt))
+                pairs.append(Pair(picture.task_id, one.origin, before, after))
         except ImageError:
             continue
     return pairs
@@ -133,7 +135,7 @@ def decide(own: Sequence[Pair], scenes: Sequence[Pair], heeded: tuple[float, flo
         heeded: the share of negative clicks on scenes that changed the mask, before and after.
     """
     gains = {name: _gain(own, value, sign) for name, (value, sign) in _MEASURES.items()}
-    accepted = [pair for pair in own if pair.origin is Origin.ACCEPTED]
+    accepted = [pair for pair in own if pair.origin in (Origin.ACCEPTED, Origin.CLICKED)]
     tasks = len({pair.task_id for pair in own})
     scenes_loss = _loss(scenes)
     accepted_loss = _loss(accepted) if accepted else None
@@ -147,16 +149,13 @@ def decide(own: Sequence[Pair], scenes: Sequence[Pair], heeded: tuple[float, flo
     )
 
 
-def _pair(base: Predictor, learnt: Predictor, picture: Picture, one: Object, name: str) -> Pair:
-    before, after = (_score(p, picture, one.mask, name) for p in (base, learnt))
-    return Pair(picture.task_id, one.origin, before, after)
-
-
-def _score(predictor: Predictor, picture: Picture, target: Bool, name: str) -> Score:
+def _score(
+    predictor: Predictor, picture: Picture, embedding: ImageEmbedding, target: Bool
+) -> Score:
+    no_image = np.empty((0, 0, 3), np.uint8)
     trial = judge(
-        predictor, picture.embed(), np.empty((0, 0, 3), np.uint8), target, name, served,
-        embed_crop=picture.embed_crop,
-    )  # fmt: skip
+        predictor, embedding, no_image, target, picture.name, served, embed_crop=picture.embed_crop
+    )
     return Score.of(trial)
 
 
@@ -254,7 +253,7 @@ def _reasons_of_loss(scenes: float, accepted: float | None) -> list[str]:
         )
     if accepted is not None and accepted > ALLOWED_LOSS:
         reasons.append(
-            f"it loses {accepted:.3f} of IoU on masks that annotators had accepted as they were,"
+            f"it loses {accepted:.3f} of IoU on masks of the backend that annotators had accepted,"
             f" and {ALLOWED_LOSS} is allowed: annotate more tasks of that kind"
         )
     return reasons

@@ -23,12 +23,17 @@ from model.files import write_atomically
 from model.predictor import Predictor
 from model.transforms import LOW_RES_STRIDE, TOKEN_STRIDE
 from model.types import ImageEmbedding, MaskPrediction, Prompt
-from training.learning.pictures import Object, Origin, Picture
+from training.learning.pictures import Origin, Picture
 from training.protocol import bounding_box
 from training.scenes import Bool
 
 # How often an object is chosen. What was accepted as it was teaches least: the decoder knows it.
-_WEIGHTS = {Origin.MANUAL: 1.0, Origin.CORRECTED: 1.0, Origin.ACCEPTED: 0.3}
+_WEIGHTS = {
+    Origin.MANUAL: 1.0,
+    Origin.CLICKED: 1.0,
+    Origin.CORRECTED: 1.0,
+    Origin.ACCEPTED: 0.3,
+}
 _FEWEST_CELLS = 4.0  # of an object in a view; smaller objects are not asked for
 _LARGEST_SHARE = 255  # targets are kept in bytes
 
@@ -188,17 +193,20 @@ class _Rows:
 
 def _views(picture: Picture, predictor: Predictor) -> list[tuple[ImageEmbedding, list[_Lesson]]]:
     """The whole image and every crop that shows an object, each with its lessons."""
-    whole, size = picture.embed(), predictor.engine.image_size
-    views = [(whole, _lessons([(one, one.mask) for one in picture.objects], size))]
-    in_crops: dict[Crop, list[tuple[Object, Bool]]] = {}
+    size = predictor.engine.image_size
+    in_image: list[_Lesson] = []
+    in_crops: dict[Crop, list[_Lesson]] = {}
     for one in picture.objects:
-        crop = _crop_of(one.mask, size // TOKEN_STRIDE)
+        mask, weight = one.mask, _WEIGHTS[one.origin]
+        in_image += _lessons(mask, weight, size)
+        crop = _crop_of(mask, size // TOKEN_STRIDE)
         if crop is not None:
-            in_crops.setdefault(crop, []).append((one, _cut(one.mask, crop)))
-    for crop, shown in in_crops.items():
+            in_crops.setdefault(crop, []).extend(_lessons(_cut(mask, crop), weight, size))
+    views = [(picture.embed(), in_image)]
+    for crop, lessons in in_crops.items():
         embedding = picture.embed_crop(crop)
         if embedding is not None:
-            views.append((embedding, _lessons(shown, size)))
+            views.append((embedding, lessons))
     return [(embedding, lessons) for embedding, lessons in views if lessons]
 
 
@@ -212,17 +220,16 @@ def _cut(mask: Bool, crop: Crop) -> Bool:
     return mask[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
 
 
-def _lessons(shown: Iterable[tuple[Object, Bool]], image_size: int) -> list[_Lesson]:
-    made = [_lesson(mask, _WEIGHTS[one.origin], image_size) for one, mask in shown]
-    return [lesson for lesson in made if lesson.target.sum() >= _FEWEST_CELLS * _LARGEST_SHARE]
-
-
-def _lesson(mask: Bool, weight: float, image_size: int) -> _Lesson:
+def _lessons(mask: Bool, weight: float, image_size: int) -> list[_Lesson]:
+    """The lesson of an object in a view; none where the object covers too few cells."""
     original_size = (mask.shape[0], mask.shape[1])
+    target = _target(mask, original_size, image_size)
+    if target.sum() < _FEWEST_CELLS * _LARGEST_SHARE:
+        return []
     x0, y0, x1, y1 = bounding_box(mask)
     corners = np.array([[x0, y0], [x1, y1]], np.float32)
     box = transforms.points_to_input_frame(corners, original_size, image_size)
-    return _Lesson(_target(mask, original_size, image_size), box, weight)
+    return [_Lesson(target, box, weight)]
 
 
 def _target(mask: Bool, original_size: tuple[int, int], size: int) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
+
+import numpy as np
 
 from model.crops import Crop
 from model.predictor import Predictor
@@ -22,6 +24,7 @@ class Origin(Enum):
     """How a mask came about. What a person drew or corrected says more than what was accepted."""
 
     MANUAL = "drawn by hand"
+    CLICKED = "accepted after clicks"
     CORRECTED = "corrected"
     ACCEPTED = "accepted as it was"
 
@@ -42,12 +45,17 @@ class Object:
     """One object of a picture.
 
     Attributes:
-        mask: H x W, not empty.
+        read: reads the mask, H x W, which is not empty. Large masks are not kept in memory.
         origin: how the mask came about.
     """
 
-    mask: Bool
+    read: Callable[[], Bool]
     origin: Origin = Origin.MANUAL
+
+    @property
+    def mask(self) -> Bool:
+        """The mask, H x W. Each use reads the mask anew."""
+        return self.read()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,5 +112,5 @@ def _picture(labelled: LabelledImage, number: int, predictor: Predictor) -> Pict
     def embed_crop(crop: Crop) -> ImageEmbedding:
         return predictor.embed(crop.cut(image))
 
-    objects = [Object(mask) for mask in labelled.masks.values()]
+    objects = [Object(partial(np.asarray, mask)) for mask in labelled.masks.values()]
     return Picture(labelled.name, number, objects, embed, embed_crop)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from model.crops import Crop
 from model.predictor import Predictor, load_predictor
 from model.types import ImageEmbedding
 from model.weights import BUILTIN_PATH
-from training.learning.pictures import Object, Origin, Picture
+from training.learning.pictures import Object, Picture
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,7 @@ def picture(
             kept[crop] = predictor.embed(image if crop is None else crop.cut(image))
         return kept[crop]
 
-    objects = [Object(mask, Origin.MANUAL) for mask in masks]
+    objects = [Object(partial(np.asarray, mask)) for mask in masks]
     return Picture(f"task {task_id}", task_id, objects, lambda: embed_crop(None), embed_crop)
 
 

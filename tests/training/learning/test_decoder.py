@@ -9,6 +9,7 @@ import torch
 
 from model.architecture import MobileSAMConfig
 from model.network.mobile_sam import MobileSAM
+from training.learning import decoder
 from training.learning.decoder import DecoderTrainer, Recipe
 from training.learning.lessons import Lessons
 
@@ -24,6 +25,11 @@ TINY = MobileSAMConfig(
 RECIPE = Recipe(learning_rate=1e-3, objects=4, scene_objects=2, corrections=1)
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "_WARM_UP_STEPS", 1)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_many_objects_of_few_lucky_tasks_are_no_proof() -> None:
         ),
         pytest.param(
             [*pairs(GAINS), *pairs([-0.05] * 5, origin=Origin.ACCEPTED)], UNCHANGED, 0.7,
-            "had accepted as they were", id="accepted masks",
+            "had accepted", id="accepted masks",
         ),
         pytest.param(
             pairs(GAINS), UNCHANGED, 0.5, "negative clicks change 50%", id="deaf to negative clicks"

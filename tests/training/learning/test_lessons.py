@@ -1,5 +1,6 @@
 """What becomes of the objects of a picture: whole images, crops, targets."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def lessons_of(folder: Path, predictor: Predictor, *objects: Object) -> Lessons:
 def test_a_large_object_is_a_lesson_in_the_whole_image(
     tmp_path: Path, predictor: Predictor
 ) -> None:
-    lessons = lessons_of(tmp_path, predictor, Object(mask(LARGE)))
+    lessons = lessons_of(tmp_path, predictor, Object(partial(mask, LARGE)))
     assert len(lessons) == 1
     batch = lessons.select(np.array([0]), "cpu")
     scale = 256 / 240  # original pixels to the input frame
@@ -53,13 +54,15 @@ def test_a_large_object_is_a_lesson_in_the_whole_image(
 
 
 def test_the_embedding_is_that_of_the_image(tmp_path: Path, predictor: Predictor) -> None:
-    lessons = lessons_of(tmp_path, predictor, Object(mask(LARGE)))
+    lessons = lessons_of(tmp_path, predictor, Object(partial(mask, LARGE)))
     expected = picture(predictor).embed().features.astype(np.float16)
     assert (lessons.features == expected).all()
 
 
 def test_a_small_object_is_also_a_lesson_in_its_crop(tmp_path: Path, predictor: Predictor) -> None:
-    lessons = lessons_of(tmp_path, predictor, Object(mask(LARGE)), Object(mask(SMALL)))
+    lessons = lessons_of(
+        tmp_path, predictor, Object(partial(mask, LARGE)), Object(partial(mask, SMALL))
+    )
     assert lessons.view.tolist() == [0, 0, 1]
     whole, in_crop = (float(lessons.targets[row].sum()) for row in (1, 2))
     assert in_crop > 3 * whole
@@ -68,7 +71,7 @@ def test_a_small_object_is_also_a_lesson_in_its_crop(tmp_path: Path, predictor: 
 def test_what_was_accepted_as_it_was_is_chosen_less_often(
     tmp_path: Path, predictor: Predictor
 ) -> None:
-    objects = [Object(mask(LARGE), origin) for origin in Origin]
+    objects = [Object(partial(mask, LARGE), origin) for origin in Origin]
     weights = dict(zip(Origin, lessons_of(tmp_path, predictor, *objects).weights, strict=True))
     assert weights[Origin.ACCEPTED] < weights[Origin.CORRECTED] == weights[Origin.MANUAL]
 
@@ -79,8 +82,8 @@ def test_an_image_that_is_gone_is_named_and_the_others_are_learnt(
     def gone() -> ImageEmbedding:
         raise ImageError("the host does not answer")
 
-    lost = Picture("task 2", 2, [Object(mask(LARGE))], gone, lambda crop: None)
-    there = picture(predictor, Object(mask(LARGE)))
+    lost = Picture("task 2", 2, [Object(partial(mask, LARGE))], gone, lambda crop: None)
+    there = picture(predictor, Object(partial(mask, LARGE)))
     assert write_lessons(tmp_path, [lost, there], predictor) == ["task 2: the host does not answer"]
     assert len(read_lessons(tmp_path, predictor)) == 1
 

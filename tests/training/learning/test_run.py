@@ -8,7 +8,7 @@ import pytest
 
 from model.network.checkpoint import read_network
 from model.predictor import Predictor
-from training.learning import run
+from training.learning import decoder, run
 from training.learning.decoder import DecoderTrainer, Recipe
 from training.learning.pictures import Picture, Role
 from training.learning.rehearsal import Rehearsal
@@ -42,6 +42,7 @@ def test_the_watched_tasks_get_better_and_the_best_decoder_is_kept(
     prepared: Path, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_CHECK_STEPS", 6)
+    monkeypatch.setattr(decoder, "_WARM_UP_STEPS", 1)
     monkeypatch.setattr(run, "_ALLOWED_LOSS", 1.0)  # two scenes say little
     seen: list[Progress] = []
     tensors = train(prepared, rehearsal, RECIPE, "cpu", 10, seen.append)
