@@ -6,6 +6,7 @@ Each service is a process with the environment and the command of docker-compose
 Dockerfile. The processes have a network of their own, in which each service has its name, its
 address in the network of the file, and its port. The images themselves are not there: Label Studio,
 Redis and the packages are those of this machine, and the built-in weights stand for the published.
+A file .env is not read.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _BINARIES = os.pathsep.join(
     [str(Path(sys.executable).parent), str(ROOT / ".venv-label-studio" / "bin"), os.defpath]
 )
 _TIMEOUT_S = 900.0
+_POLL_S = 1.0
 _USER = 1000  # of the image
 
 
@@ -50,6 +52,7 @@ class Service:
         environment: all variables, with those of the Dockerfile.
         volumes: by the path in the container, the name of the volume.
         aliases: further host names.
+        restarts: whether it is started again when it ends.
         is_ours: whether its image comes from the Dockerfile.
     """
 
@@ -58,6 +61,7 @@ class Service:
     environment: dict[str, str]
     volumes: dict[str, str]
     aliases: list[str]
+    restarts: bool
     is_ours: bool
 
 
@@ -99,6 +103,7 @@ def _service(name: str, fields: dict[str, Any]) -> Service:
         {**environment, **fields.get("environment", {})},
         {v.split(":")[1]: v.split(":")[0] for v in fields.get("volumes", [])},
         fields.get("networks", {}).get("default", {}).get("aliases", []),
+        fields.get("restart") == "unless-stopped",
         is_ours,
     )
 
@@ -135,7 +140,13 @@ class Project:
         """Start all services at once, as Compose does, and wait for the end of ``connect``."""
         for name in self.services:
             self._processes[name] = self.start(name)
-        if self._processes["connect"].wait(_TIMEOUT_S):
+        deadline = time.monotonic() + _TIMEOUT_S
+        while self._processes["connect"].poll() is None:
+            self._restart()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"connect has not ended:\n{self.log('connect')}")
+            time.sleep(_POLL_S)
+        if self._processes["connect"].returncode:
             raise RuntimeError(self.log("connect"))
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
@@ -164,6 +175,11 @@ class Project:
     def log(self, name: str) -> str:
         """All that a service has printed."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def _restart(self) -> None:
+        for name, process in self._processes.items():
+            if process.poll() is not None and self.services[name].restarts:
+                self._processes[name] = self.start(name)
 
     def _environment(self, service: Service) -> dict[str, str]:
         given = {k: self._on_this_machine(service, v) for k, v in service.environment.items()}

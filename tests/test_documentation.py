@@ -39,7 +39,8 @@ def commands_of(text: str) -> Iterator[str]:
     A command within a sentence may be a name without what it needs. Then "..." follows.
     """
     for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
-        yield from filter(None, (line.strip() for line in block.splitlines()))
+        lines = re.sub(r"\\\n\s*", "", block).splitlines()
+        yield from filter(None, map(str.strip, lines))
     sentences = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     for code in re.findall(r"`([^`]+)`", sentences):
         words = code.split()
