@@ -13,7 +13,7 @@ One level below, without files and lists:
     embedding = predictor.embed(image)
     mask = predictor.predict(embedding, Prompt.from_points([(420, 310)])).mask
 
-Nothing here knows Label Studio, HTTP servers, the environment or threads.
+Nothing here talks to Label Studio, serves HTTP, reads the environment or starts threads.
 """
 
 from model.auto_annotation import auto_annotate

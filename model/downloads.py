@@ -21,7 +21,7 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TOTAL_TIME
     Args:
         url: where the file is.
         max_bytes: a longer answer is refused.
-        timeout_s: for everything together, seconds.
+        timeout_s: until the last byte is there, seconds. It is looked at whenever bytes arrive.
 
     Raises:
         ValueError: the URL is of another scheme, the file is too long, or it takes too long.

@@ -182,7 +182,12 @@ class OpenedImage:
         self.embedding: ImageEmbedding = predictor.embed(image)
         self._predictor = predictor
         self._crop_refinement = crop_refinement
-        self._embed_crop = lru_cache(_CROPS_KEPT)(self._embed)
+
+        # Without a reference to self: the image is to be freed as soon as nobody needs it.
+        def embed_crop(crop: Crop) -> ImageEmbedding:
+            return predictor.embed(crop.cut(image))
+
+        self._embed_crop: EmbedCrop = lru_cache(_CROPS_KEPT)(embed_crop)
 
     def segment(
         self,
@@ -232,9 +237,6 @@ class OpenedImage:
                 placed[begin : begin + _OBJECTS_AT_ONCE],
                 embed_crop=embed_crop,
             )
-
-    def _embed(self, crop: Crop) -> ImageEmbedding:
-        return self._predictor.embed(crop.cut(self.image))
 
 
 def _parsed(

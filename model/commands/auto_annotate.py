@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.auto_annotation import auto_annotate
-from model.commands import weights_options
-from model.mobile_sam import MobileSAM
+from model.commands import shared_options
 
 _DESCRIPTION = (
     "Write a YOLO segmentation label file for each image of a folder: a row `class x1 y1 x2 y2 ...`"
@@ -23,7 +22,7 @@ _DESCRIPTION = (
 def run(arguments: Sequence[str]) -> int:
     """Annotate a folder. Returns 1 if an image failed or a box has no row."""
     options = _parser().parse_args(arguments)
-    sam = MobileSAM(options.checkpoint, model_dir=options.model_dir)
+    sam = shared_options.load_model(options)
     report = auto_annotate(sam, options.folder, options.boxes, options.output)
     for title, sentences in (
         ("note", report.unmatched),
@@ -64,5 +63,5 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="the folder for the label files (default: FOLDER_segmentation_labels)",
     )
-    weights_options.add_to(parser)
+    shared_options.add_model(parser)
     return parser

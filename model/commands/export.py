@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model import weights
-from model.commands import weights_options
+from model.commands import shared_options
 from model.export import export
 
 _DESCRIPTION = (
@@ -38,5 +38,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the files go"
     )
-    weights_options.add_to(parser)
+    shared_options.add_weights(parser)
     return parser

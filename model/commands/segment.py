@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from model import prompts, sources
-from model.commands import weights_options
+from model.commands import shared_options
 from model.commands.outputs import FORMATS, Output, open_output
 from model.everything import EverythingSettings
 from model.mobile_sam import MobileSAM, OpenedImage
@@ -38,11 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     found = sources.resolve(options.source)
     asked = _prompts(options)
     prompts.parse(asked.get("points"), asked.get("labels"), asked.get("bboxes"), None)
-    sam = MobileSAM(
-        options.checkpoint,
-        model_dir=options.model_dir,
-        crop_refinement=options.crop_refinement,
-    )
+    sam = shared_options.load_model(options)
     output = open_output(
         options.format,
         options.output,
@@ -55,7 +51,9 @@ def run(arguments: Sequence[str]) -> int:
     with output, tqdm(found, unit="image", disable=len(found) == 1) as progress:
         for source in progress:
             try:
-                print(json.dumps(_segment(sam, source, asked, output)), flush=True)
+                line = json.dumps(_segment(sam, source, asked, output))
+                with tqdm.external_write_mode():  # without it, bar and line mix in a terminal
+                    print(line, flush=True)
             except (OSError, ValueError) as error:
                 failures.append(f"{source.name}: {error}")
     for failure in failures:
@@ -137,13 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --format label-studio: the part of an image's URL before the path of the file,"
         " such as '/data/local-files/?d=photos/'",
     )
-    parser.add_argument(
-        "--no-crop-refinement",
-        dest="crop_refinement",
-        action="store_false",
-        help="do not predict small objects again in a crop: faster, coarser",
-    )
-    weights_options.add_to(parser)
+    shared_options.add_model(parser)
     return parser
 
 

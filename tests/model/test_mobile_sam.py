@@ -1,7 +1,9 @@
 """The Python API: what a user gets for an image and prompts."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,18 @@ def test_mistakes_show_before_the_first_image(sam: MobileSAM, tmp_path: Path) ->
         sam(tmp_path, points=[1, 1])
     with pytest.raises(ValueError, match="everything goes with no prompt"):
         sam(tmp_path / "x.png", points=[1, 1], everything=EverythingSettings())
+
+
+def test_an_image_is_freed_as_soon_as_nobody_needs_it(sam: MobileSAM, image: np.ndarray) -> None:
+    gc.disable()  # the collector of cycles comes late where objects are few and large
+    try:
+        opened = sam.open(image)
+        opened.segment(bboxes=[RED_BOX])
+        reference = weakref.ref(opened)
+        del opened
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_open_takes_one_image(sam: MobileSAM, image: np.ndarray) -> None:
