@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0, or 1 if anything failed.
+        The exit status: 0, 1 if anything failed, or 130 after an interruption (Ctrl-C).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s")
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: what was done is written", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,29 @@ def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert (counts["written"], counts["failed"], counts["objects"]) == (2, 1, 1)
     assert "b.png is no image that Pillow can read" in err
     assert "z.txt belongs to no image" in err
+
+
+def test_a_run_that_was_killed_is_completed(photos: Path, tmp_path: Path) -> None:
+    names = [f"photo{number}" for number in range(30)]
+    for name in names:
+        write_photo(photos / f"{name}.png")
+    boxes = write_labels(tmp_path / "boxes", **dict.fromkeys(names, yolo_row(7, BLUE_BOX)))
+    output = tmp_path / "out"
+    words = ["auto-annotate", photos, "--boxes", boxes, "-o", output, "--checkpoint", BUILTIN_PATH]
+    process = subprocess.Popen([sys.executable, "-m", "model", *words], cwd=ROOT)
+    while not list(output.rglob("*.txt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    there = {path: path.stat().st_mtime_ns for path in output.rglob("*.txt")}
+    assert main([*map(str, words)]) == 0
+    assert all(path.stat().st_mtime_ns == mtime for path, mtime in there.items())
+    for name in names:
+        ((class_id, ring),) = read_rows(output / f"{name}.txt")
+        assert class_id == 7
+        assert is_near(ring, BLUE_BOX)
+    assert len(list(output.rglob("*.txt"))) == len(names) + 3
 
 
 # Six boxes of six classes, and weights with which the network is sure of some of them only.

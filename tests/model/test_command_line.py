@@ -1,6 +1,7 @@
 """`python -m model`, as a user types it."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +212,33 @@ def test_png(run: Any, folder: Path) -> None:
     assert (numbers[RED] == 1).mean() > 0.9
     assert (numbers[BLUE] == 2).mean() > 0.9
     assert numbers[5, 5] == 0
+
+
+def test_after_an_interruption_the_file_has_what_was_done(folder: Path) -> None:
+    for number in range(200):
+        write_photo(folder / f"{number}.png")
+    path = folder.parent / "found.json"
+    words = [folder, "--box", RED_BOX, "--format", "json", "-o", path]
+    # A shell's background jobs, and all that they start, ignore Ctrl-C unless they ask for it.
+    program = (
+        "import signal, sys; from model.__main__ import main;"
+        " signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words, "--checkpoint", BUILTIN_PATH],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # of the first image
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert 1 <= len(json.loads(path.read_text())) < 202
 
 
 @pytest.mark.parametrize(
