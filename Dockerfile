@@ -1,7 +1,7 @@
 # The backend. By default it runs on a CPU, without torch, and holds the published weights:
 #
-#     docker build -t mobilesam .
-#     docker build -t mobilesam-gpu --target gpu .
+#     docker build --tag mobile-sam-backend .
+#     docker build --tag mobile-sam-backend:gpu --target gpu .
 #
 # To keep the weights out of the image, build with --build-arg WEIGHTS=mounted and run with the file
 # mounted as /weights/mobile_sam.pt. The root filesystem may be read-only: --read-only --tmpfs /tmp.

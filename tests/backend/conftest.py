@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class Backend(Server):
 
     def __init__(self, log_path: Path, **settings: str) -> None:
         self.settings = settings
+        self.client = httpx.Client(timeout=60)
         super().__init__(
             log_path,
             **{
@@ -88,10 +89,7 @@ class Backend(Server):
                 **settings,
             },
         )
-
-    @cached_property
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60)
+        self.client.base_url = self.url
 
     def stop(self) -> None:
         self.client.close()
