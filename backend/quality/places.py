@@ -25,6 +25,9 @@ _MOST_FILES = 20_000
 _PRUNE_EVERY = 500  # suggestions
 _LARGEST = 4 << 20  # bytes
 _TIMEOUT_S = 2.0
+_TASKS = "[0-9]*-[0-9]*"  # the folders of tasks
+_TAKEN = "taken-"  # the folders of tasks that are being counted begin with it
+_TAKEN_S = 3600.0
 
 Task = tuple[int, int]  # the ids of the project and of the task
 
@@ -72,7 +75,7 @@ class FolderPlace:
 
     def take(self, task: Task) -> list[bytes]:
         """See :class:`Place`."""
-        taken = self._folder / f"taken-{uuid.uuid4().hex}"
+        taken = self._folder / f"{_TAKEN}{uuid.uuid4().hex}"
         try:
             self._of(task).rename(taken)
         except FileNotFoundError:
@@ -88,16 +91,20 @@ class FolderPlace:
 
     def _prune(self) -> None:
         """Remove the oldest files, and folders without files."""
-        files = sorted(self._folder.glob("*/*"), key=_modified)
+        files = sorted(self._folder.glob(f"{_TASKS}/*"), key=_modified)
         excess = len(files) - _MOST_FILES
         oldest = time.time() - KEPT_S
         for index, path in enumerate(files):
             if index >= excess and _modified(path) >= oldest:
                 break
-            path.unlink(missing_ok=True)
-        for folder in self._folder.iterdir():
+            with suppress(OSError):  # another process has removed it
+                path.unlink()
+        for folder in self._folder.glob(_TASKS):
             with suppress(OSError):  # it has files
                 folder.rmdir()
+        for folder in self._folder.glob(f"{_TAKEN}*"):  # of a process that was killed
+            if _modified(folder) < time.time() - _TAKEN_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class RedisPlace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from model.checkpoint import Arrays
 from model.decoder_file import DecoderRecord, LearntDecoder, pack, unpack
 
 logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 10.0  # a Redis that does not answer is not asked what is active for this long
 
 
 class DecoderVersions:
@@ -37,6 +40,7 @@ class DecoderVersions:
         self._files = VersionFiles(folder / namespace)
         self._redis = RedisVersions(redis_url, prefix) if redis_url else None
         self._is_redis_well = True
+        self._retry_at = 0.0
 
     def add(self, project_id: int, arrays: Arrays, record: DecoderRecord) -> int:
         """Keep a learnt decoder as the next version. It does not serve before it is activated.
@@ -139,7 +143,7 @@ class DecoderVersions:
         copied to the other place.
         """
         here = self._files.activation(project_id)
-        if self._redis is None:
+        if self._redis is None or time.monotonic() < self._retry_at:
             return here
         try:
             there = self._redis.activation(project_id)
@@ -225,6 +229,7 @@ class DecoderVersions:
         return decoder
 
     def _note_failure(self, error: redis.RedisError) -> None:
+        self._retry_at = time.monotonic() + _RETRY_AFTER_S
         if self._is_redis_well:
             self._is_redis_well = False
             logger.error(

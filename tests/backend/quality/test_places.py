@@ -51,6 +51,20 @@ def test_the_folder_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert place.has((1, 99))
 
 
+def test_only_what_suggestions_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_MOST_FILES", 1)
+    monkeypatch.setattr(places, "_TAKEN_S", -1)
+    (tmp_path / "a-team" / "1-1").mkdir(parents=True)
+    (tmp_path / "a-team" / "1-1" / "its").write_bytes(b"")
+    (tmp_path / "taken-0123").mkdir()
+    (tmp_path / "taken-0123" / "left").write_bytes(b"")
+    FolderPlace(tmp_path).put(TASK, b"data")
+    assert (tmp_path / "a-team" / "1-1" / "its").exists()
+    assert not (tmp_path / "taken-0123").exists()
+
+
 def test_tasks_that_nobody_submits_are_forgotten(tmp_path: Path) -> None:
     FolderPlace(tmp_path).put((1, 1), b"old")
     (old,) = tmp_path.glob("1-1/*")

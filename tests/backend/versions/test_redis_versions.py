@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import redis
 
+from backend.versions import store
 from backend.versions.errors import VersionError
 from backend.versions.store import DecoderVersions
 from model.checkpoint import Arrays
@@ -77,6 +78,25 @@ def test_a_damaged_version_in_redis_is_refused(
         client.hset("mobile-sam:decoders:1", "1", "noise")
     with pytest.raises(VersionError, match="version 1 of project 1"):
         host("a").load(1, 1)
+
+
+def test_a_redis_without_an_answer_is_left_alone_for_a_while(
+    host: Callable[[str], DecoderVersions],
+    redis_server: tuple[subprocess.Popen, str],
+    record: DecoderRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = host("a"), host("b")
+    monkeypatch.setattr(store, "_RETRY_AFTER_S", 3600.0)
+    redis_server[0].send_signal(signal.SIGSTOP)
+    try:
+        assert b.active(1) is None
+    finally:
+        redis_server[0].send_signal(signal.SIGCONT)
+    a.add(1, ARRAYS, record)
+    a.activate(1, 1)
+    assert b.active(1) is None  # a click that waits does not wait for Redis again
+    assert host("c").active(1) == 1
 
 
 def test_without_redis_nothing_changes_and_the_last_version_serves(
