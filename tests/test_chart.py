@@ -169,6 +169,24 @@ def test_secrets_are_named_and_not_written(everything: dict[str, dict[str, Any]]
     assert "basicAuth" in everything["servicemonitor"]["spec"]["endpoints"][0]
 
 
+def test_several_label_studios() -> None:
+    """Settings of one Label Studio are not allowed beside the file."""
+    objects = render(
+        {
+            "labelStudio": {"token": {"existingSecret": "one"}},
+            "labelStudios": {"existingSecret": "teams"},
+        }
+    )
+    given = variables(objects["deployment"])
+    file = Path(given.pop("LABEL_STUDIOS")["value"])
+    assert not any(name.startswith("LABEL_STUDIO") for name in given)
+    (volume,) = (v for v in pod(objects["deployment"])["volumes"] if "secret" in v)
+    assert volume["secret"]["secretName"] == "teams"
+    assert [item["path"] for item in volume["secret"]["items"]] == [file.name]
+    mounts = container(objects["deployment"])["volumeMounts"]
+    assert {"name": volume["name"], "mountPath": str(file.parent), "readOnly": True} in mounts
+
+
 @pytest.mark.parametrize("secret", ["LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS", "PORT"])
 def test_settings_that_have_a_place_of_their_own(secret: str) -> None:
     with pytest.raises(helm.HelmValuesError, match=secret):

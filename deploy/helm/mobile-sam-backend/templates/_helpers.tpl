@@ -51,12 +51,19 @@ volumes:
     {{- else }}
     emptyDir: {}
     {{- end }}
-  {{- with .Values.labelStudio.token.existingSecret }}
-  - name: label-studio-token
+  {{- if .Values.labelStudios.existingSecret }}
+  - name: label-studio
     secret:
-      secretName: {{ . }}
+      secretName: {{ .Values.labelStudios.existingSecret }}
       items:
-        - key: {{ $.Values.labelStudio.token.key }}
+        - key: {{ .Values.labelStudios.key }}
+          path: label-studios.toml
+  {{- else if .Values.labelStudio.token.existingSecret }}
+  - name: label-studio
+    secret:
+      secretName: {{ .Values.labelStudio.token.existingSecret }}
+      items:
+        - key: {{ .Values.labelStudio.token.key }}
           path: token
   {{- end }}
   {{- with .Values.extraVolumes }}
@@ -74,11 +81,16 @@ securityContext:
   capabilities:
     drop: [ALL]
 env:
+  {{- if .Values.labelStudios.existingSecret }}
+  - name: LABEL_STUDIOS
+    value: /run/secrets/label-studio/label-studios.toml
+  {{- else }}
   - name: LABEL_STUDIO_URL
     value: {{ .Values.labelStudio.url | quote }}
   {{- if .Values.labelStudio.token.existingSecret }}
   - name: LABEL_STUDIO_API_KEY_FILE
     value: /run/secrets/label-studio/token
+  {{- end }}
   {{- end }}
   - name: CACHE_DISK_GB
     value: {{ .Values.cache.diskGB | quote }}
@@ -115,8 +127,8 @@ volumeMounts:
     mountPath: /tmp
   - name: data
     mountPath: /data
-  {{- if .Values.labelStudio.token.existingSecret }}
-  - name: label-studio-token
+  {{- if or .Values.labelStudios.existingSecret .Values.labelStudio.token.existingSecret }}
+  - name: label-studio
     mountPath: /run/secrets/label-studio
     readOnly: true
   {{- end }}
