@@ -200,7 +200,7 @@ def _turned(corners: Ring, degrees: float) -> Ring:
 
 
 def _decode_bitmask(url: str, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The opaque pixels of a picture in a data: URL, H x W."""
+    """The pixels of a picture in a data: URL that are opaque by half or more, H x W."""
     try:
         content = base64.b64decode(url.partition(",")[2], validate=True)
     except (binascii.Error, AttributeError) as error:
@@ -211,4 +211,4 @@ def _decode_bitmask(url: str, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
             raise ValueError(
                 f"its picture is {width} x {height} pixels, and the image is {size[1]} x {size[0]}"
             )
-        return np.asarray(picture.convert("RGBA"))[..., 3] > 0
+        return np.asarray(picture.convert("RGBA"))[..., 3] >= brush_rle.OPAQUE

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 _CHANNELS = 4
 _VALUE_BITS = 8
+OPAQUE = 128  # by half or more
 _LENGTH_BITS = (3, 4, 8, 16)
 _LONGEST_RUN = 1 << _LENGTH_BITS[-1]
 
@@ -46,7 +47,9 @@ def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
 
 
 def decode(rle: Sequence[int], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The mask of a brush RLE: the pixels that are not quite transparent.
+    """The mask of a brush RLE: the pixels that are opaque by half or more.
+
+    A stroke that somebody drew has soft edges.
 
     Args:
         rle: bytes, as :func:`encode` or the editor makes them.
@@ -67,9 +70,9 @@ def decode(rle: Sequence[int], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     for length, values in _pieces(content, mask.size * _CHANNELS):
         pixels = slice(place // _CHANNELS, (place + length) // _CHANNELS)
         if isinstance(values, int):
-            flat[pixels] = values > 0
+            flat[pixels] = values >= OPAQUE
         else:  # of four values, the last is the opacity
-            flat[pixels] = values[_CHANNELS - 1 - place % _CHANNELS :: _CHANNELS] > 0
+            flat[pixels] = values[_CHANNELS - 1 - place % _CHANNELS :: _CHANNELS] >= OPAQUE
         place += length
     return mask
 

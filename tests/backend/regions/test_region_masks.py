@@ -3,6 +3,7 @@
 import base64
 import json
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,36 @@ def test_what_the_editor_saved(path: Path) -> None:
         assert 0 < np.count_nonzero(mask) < mask.size / 2
         if region.shape == "brush":
             rle = decode_rle(region.value["rle"]).reshape(*mask.shape, 4)
-            np.testing.assert_array_equal(mask, rle[..., 3] > 0)
+            np.testing.assert_array_equal(mask, rle[..., 3] > 127)
+
+
+# Percent of the image, and half the width in pixels.
+STROKES = {
+    "brush": ([(20, 20), (40, 50), (60, 20)], 8.5),
+    "bitmask": ([(20, 70), (40, 85), (60, 70)], 15),
+}
+
+
+def distances(size: tuple[int, int], start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """From each pixel's centre to a straight line, pixels."""
+    places = np.stack(np.mgrid[: size[0], : size[1]][::-1], axis=-1) + 0.5 - start
+    along = np.clip(places @ (end - start) / np.square(end - start).sum(), 0, 1)
+    found: np.ndarray = np.linalg.norm(places - along[..., None] * (end - start), axis=-1)
+    return found
+
+
+def test_what_an_annotator_drew_by_hand() -> None:
+    """Strokes of the editor's brush have soft edges, of which the opaque half counts."""
+    saved = json.loads((ROOT / "tests" / "data" / "drawn_by_hand.json").read_text())
+    for region in read_regions(saved):
+        assert region.original_size == (600, 900)
+        mask = region.mask((600, 900))
+        corners, radius = STROKES[region.shape]
+        stroke = np.array(corners) * (9, 6)
+        sides = [distances(mask.shape, start, end) for start, end in pairwise(stroke)]
+        to_stroke = np.minimum(*sides)
+        assert to_stroke[mask].max() < radius + 1
+        assert to_stroke[~mask].min() > radius - 1
 
 
 class TestItems:

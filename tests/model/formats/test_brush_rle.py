@@ -64,13 +64,13 @@ def with_single_values(values: np.ndarray, seed: int) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_pictures_with_soft_edges(seed: int) -> None:
-    """Every pixel that is not quite transparent belongs to the mask, as in Label Studio."""
+    """Every pixel that is opaque by half or more belongs to the mask."""
     rng = np.random.default_rng(seed)
-    picture = rng.choice([0, 0, 0, 1, 77, 255], (20, 31, 4)).astype(np.uint8)
+    picture = rng.choice([0, 0, 0, 1, 127, 128, 255], (20, 31, 4)).astype(np.uint8)
     picture[5:12] = 0 if seed % 2 else 255
     rle = with_single_values(picture, seed)
     assert (decode_rle(rle).reshape(picture.shape) == picture).all()
-    assert (brush_rle.decode(rle, (20, 31)) == (picture[..., 3] > 0)).all()
+    assert (brush_rle.decode(rle, (20, 31)) == (picture[..., 3] > 127)).all()
 
 
 @pytest.mark.parametrize(
