@@ -19,7 +19,7 @@ if _settings.log_format == "json":
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
-threads = _settings.threads + WAITING_CLICKS
+threads = _settings.threads + WAITING_CLICKS * max(1, len(_settings.teams))
 worker_class = "backend.worker.WaitressWorker"
 control_socket_disable = True
 timeout = 100  # Label Studio waits this long for a prediction

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from werkzeug.datastructures import Authorization
 
@@ -17,13 +18,15 @@ _OTHER_BYTES = _MIB
 
 @dataclass(frozen=True)
 class Access:
-    """The rules of the HTTP server about passwords and long bodies.
+    """Who may call the paths of a team, or the paths of the operator.
 
     Attributes:
         basic_auth: the (user, password) that callers must send. None: every caller is trusted.
+        answers_label_studio: whether a Label Studio calls these paths, with its long bodies.
     """
 
     basic_auth: tuple[str, str] | None = None
+    answers_label_studio: bool = True
 
     def is_trusted(self, authorization: str | None) -> bool:
         """Whether a caller may do everything.
@@ -40,12 +43,35 @@ class Access:
         return _same(given.username, user) & _same(given.password, password)
 
     def body_limit(self, path: str, authorization: str | None) -> int:
-        """The longest body that a caller may send to a path, bytes."""
-        if path == "/webhook":
+        """The longest body that a caller may send to a path below the team, bytes."""
+        if self.answers_label_studio and path == "/webhook":
             return WEBHOOK_BYTES
-        if path == "/predict" and self.is_trusted(authorization):
+        if self.answers_label_studio and path == "/predict" and self.is_trusted(authorization):
             return _PREDICT_BYTES
         return _OTHER_BYTES
+
+
+class AccessRules:
+    """The rules for every path of the backend.
+
+    Args:
+        operator: the rules of the paths of no team. Without teams, these are all paths.
+        teams: the rules of each team.
+    """
+
+    def __init__(self, operator: Access, teams: Mapping[str, Access] | None = None) -> None:
+        self._teams = dict(teams or {})
+        self._operator = replace(operator, answers_label_studio=not self._teams)
+
+    def of(self, path: str) -> tuple[str, Access]:
+        """The team of a path, "" for none, and its rules."""
+        team, below, _ = path.lstrip("/").partition("/")
+        return (team, self._teams[team]) if below and team in self._teams else ("", self._operator)
+
+    def body_limit(self, path: str, authorization: str | None) -> int:
+        """The longest body that a caller may send, bytes."""
+        team, access = self.of(path)
+        return access.body_limit("/" + path.lstrip("/")[len(team) :].lstrip("/"), authorization)
 
 
 def _same(given: str | None, expected: str) -> bool:

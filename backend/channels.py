@@ -16,7 +16,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
-from backend.access import Access
+from backend.access import AccessRules
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     def __init__(
         self,
         adjustments: Adjustments,
-        access: Access,
+        access: AccessRules,
         *,
         is_last: bool,
         refusal: Refusal | None = None,

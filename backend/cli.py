@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s")
     try:
         run: Callable[[argparse.Namespace, Settings], int] = options.run
-        return run(options, Settings.from_env())
+        return run(options, Settings.from_env().of_team(options.team))
     except (
         EngineHungError,
         LabelStudioError,
@@ -39,4 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (precompute, preannotate, export, connect, doctor):
         command.add_to(commands)
+    for added in commands.choices.values():
+        added.add_argument(
+            "--team", metavar="NAME", help="one of the Label Studios in the file of LABEL_STUDIOS"
+        )
     return parser

@@ -201,6 +201,12 @@ class Doctor:
         if not backends:
             raise _Bad(f"the project has no ML backend: add the URL of this backend in {_CONNECT}")
         self._backend = max(backends, key=lambda b: (bool(b.get("is_interactive")), b.get("id", 0)))
+        team = self._settings.team
+        if team and not str(self._backend.get("url")).rstrip("/").endswith(f"/{team}"):
+            raise _Bad(
+                f"the URL {self._backend.get('url')} must end in /{team}, the path of this Label"
+                f" Studio: correct the URL in {_CONNECT}"
+            )
         return f"{self._backend.get('url')}"
 
     def _reached(self) -> str:

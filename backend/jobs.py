@@ -13,7 +13,7 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from backend.service import Service
+from backend.service import Services
 from backend.settings import Settings
 
 QUEUE_NAME = "mobile-sam"
@@ -47,7 +47,7 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 def run(
-    redis_url: str,
+    settings: Settings,
     function: Callable[..., Any],
     lists: Iterable[list[T]],
     *arguments: Any,
@@ -55,18 +55,21 @@ def run(
     """Let RQ workers call a function with each list. Gives the jobs as they end.
 
     Args:
-        redis_url: the Redis of the queue.
-        function: of a module. Its result is never None.
-        lists: the first argument of each call.
+        settings: the Redis of the queue, and the team whose work it is.
+        function: of a module. Its first argument is the service of the team in the RQ worker. Its
+            result is never None.
+        lists: the second argument of each call.
         arguments: the further arguments of each call.
     """
-    queue = Queue(QUEUE_NAME, connection=Redis.from_url(redis_url))
+    assert settings.redis_url is not None
+    queue = Queue(QUEUE_NAME, connection=Redis.from_url(settings.redis_url))
     remaining = iter(lists)
     running: list[tuple[Job, int]] = []
     while True:
         # Only as many jobs as workers need: a million items would fill Redis.
         for items in itertools.islice(remaining, _JOBS_AHEAD - len(running)):
-            job = queue.enqueue(function, items, *arguments, job_timeout=_TIMEOUT_S)
+            called = (settings.team, function, items, *arguments)
+            job = queue.enqueue(work, *called, job_timeout=_TIMEOUT_S)
             running.append((job, len(items)))
         if not running:
             return
@@ -82,10 +85,23 @@ def run(
         running = unfinished
 
 
+def work(team: str, function: Callable[..., Any], items: list[Any], *arguments: Any) -> Any:
+    """Call a function on an RQ worker, with the service of a team.
+
+    Raises:
+        ValueError: the worker has other settings than the backend.
+    """
+    service = _services().by_team.get(team)
+    if service is None:
+        raise ValueError(
+            f"this worker has no team {team!r}: start it with the settings of the backend"
+        )
+    return function(service, items, *arguments)
+
+
 @functools.cache
-def service() -> Service:
-    """The service of an RQ worker."""
-    return Service.start(Settings.from_env())
+def _services() -> Services:
+    return Services.start(Settings.from_env())
 
 
 def _has_ended(job: Job) -> bool:

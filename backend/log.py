@@ -95,6 +95,8 @@ class JSONLine(logging.Formatter):
 def sentence(record: logging.LogRecord) -> str:
     """The message of a record without line breaks, and the class and place of its exception."""
     text = record.getMessage()
+    if team := request_context.fields().get("team"):
+        text = f"{team}: {text}"
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         frames = traceback.extract_tb(error.__traceback__)

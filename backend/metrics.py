@@ -41,7 +41,10 @@ ENCODE_SECONDS = Histogram(
     "mobilesam_encode_seconds", "Encoding an image, without waiting", buckets=_SECONDS
 )
 WAITING = Gauge(
-    "mobilesam_waiting", "Images waiting to be embedded ahead", multiprocess_mode="livesum"
+    "mobilesam_waiting",
+    "Images waiting to be embedded ahead",
+    ["team"],
+    multiprocess_mode="livesum",
 )
 TIER_FAILURES = Counter(
     "mobilesam_tier_failures", "Failures of a cache tier: damaged entries, full disks", ["tier"]

@@ -50,13 +50,21 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
 
     service: ClassVar[Service | None] = None
     _starting: ClassVar[threading.Lock] = threading.Lock()
+    _of_request: Service | None = None
+
+    def use(self, service: Service) -> None:
+        """Answer with this service. Without it, the service of the process answers."""
+        self._of_request = service
 
     @classmethod
     def shared_service(cls) -> Service:
-        """The service of this process. If no server has set a service, it is started now."""
+        """The service of this process under a server of label-studio-ml.
+
+        Such a server serves one Label Studio. The service is started at the first call.
+        """
         with cls._starting:
             if cls.service is None:
-                MobileSAMBackend.service = Service.start(Settings.from_env())
+                MobileSAMBackend.service = Service.start(Settings.from_env().of_team(None))
                 MobileSAMBackend.service.start_background()
             assert cls.service is not None
             return cls.service
@@ -85,7 +93,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
             UnanswerableRequestError: a prompt of the coming editor has no answer. The coming
                 editor shows errors. Today's editor does not.
         """
-        service = self.shared_service()
+        service = self._of_request or self.shared_service()
         config = LabelingConfig.parse(self.label_config)
         context = context or {}
         result = context.get("result")

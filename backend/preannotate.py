@@ -77,18 +77,17 @@ class Work:
     replaces: bool = False
     threads: int = 4
 
-    def preannotator(self, service: Service, settings: Settings) -> Preannotator:
+    def preannotator(self, service: Service) -> Preannotator:
         """What does the work.
 
         Args:
             service: the model, the images and Label Studio.
-            settings: for the connection to a detector.
 
         Raises:
             DetectorError: there is no such detector.
         """
         name = self.order.detector
-        http = connect_http(settings, _OF_DETECTORS)
+        http = connect_http(service.settings, _OF_DETECTORS)
         return Preannotator(
             service.label_studio,
             self.project_id,
@@ -130,27 +129,26 @@ def preannotate_here(
     return report
 
 
-def preannotate_on_workers(redis_url: str, work: Work, ids: Sequence[int]) -> Report:
+def preannotate_on_workers(settings: Settings, work: Work, ids: Sequence[int]) -> Report:
     """Let RQ workers give tasks their predictions, and show their progress.
 
     Args:
-        redis_url: the Redis of the queue.
+        settings: the Redis of the queue, and the team.
         work: what to do.
         ids: the tasks.
     """
     report = Report()
     with tqdm(total=len(ids), unit="task", desc="predicting on workers") as progress:
-        for done in jobs.run(redis_url, preannotate_job, jobs.batches(ids), work):
+        for done in jobs.run(settings, preannotate_job, jobs.batches(ids), work):
             failed = Report(failures=[(f"{done.count} tasks", jobs.FAILED)])
             report.add(done.result or failed)
             progress.update(done.count)
     return report
 
 
-def preannotate_job(ids: Sequence[int], work: Work) -> Report:
+def preannotate_job(service: Service, ids: Sequence[int], work: Work) -> Report:
     """Give tasks their predictions on an RQ worker."""
-    service = jobs.service()
-    preannotator = work.preannotator(service, Settings.from_env())
+    preannotator = work.preannotator(service)
     report = Report()
     for part in _work(preannotator, service.segmenter, ids, work.threads):
         report.add(part)

@@ -26,6 +26,7 @@ from backend.images.image_ref import ImageRef
 from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service
+from backend.settings import Settings
 from model.engines import OutOfDeviceMemoryError
 
 _LOADS_AT_ONCE = 4  # images that are loaded while another batch is encoded, at least
@@ -76,17 +77,17 @@ def embed_here(
 
 
 def embed_on_workers(
-    redis_url: str, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
+    settings: Settings, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
 ) -> None:
     """Let RQ workers embed images, and show their progress until all jobs are done.
 
     Args:
-        redis_url: the Redis of the queue.
+        settings: the Redis of the queue, and the team.
         images, total, failures: as in :func:`embed_here`.
     """
     with tqdm(total=total, unit="image", desc="embedding on workers") as progress:
         addresses = ((image.url, image.task_id) for image in images)
-        for done in jobs.run(redis_url, embed_job, jobs.batches(addresses)):
+        for done in jobs.run(settings, embed_job, jobs.batches(addresses)):
             if done.result is None:
                 failures.append(Failure(f"{done.count} images", jobs.FAILED))
             else:
@@ -94,10 +95,10 @@ def embed_on_workers(
             progress.update(done.count)
 
 
-def embed_job(images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
+def embed_job(service: Service, images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
     """Embed images on an RQ worker. Returns the failures, each as (name, reason)."""
     refs = [ImageRef(url, task_id) for url, task_id in images]
-    outcomes = _embed_all(jobs.service(), refs)
+    outcomes = _embed_all(service, refs)
     return [(failure.name, failure.reason) for failure in outcomes if failure]
 
 

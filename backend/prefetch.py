@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from backend import metrics
+from backend import metrics, request_context
 from backend.embeddings.job_queue import Job, JobQueue, Source
 from backend.embeddings.priority import Priority
 from backend.embeddings.segmenter import Segmenter
@@ -51,12 +51,16 @@ class Prefetcher:
         segmenter: embeds the images. Clicks find the embeddings in its store.
         label_studio: names the tasks that come next. None: only the images that a request names
             are embedded.
+        team: whose images these are, for the log and the counts.
     """
 
-    def __init__(self, segmenter: Segmenter, label_studio: LabelStudio | None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, label_studio: LabelStudio | None, team: str = ""
+    ) -> None:
         self._segmenter = segmenter
         self._label_studio = label_studio
         self._queue = JobQueue(_MAX_WAITING, _MAX_BYTES)
+        self._team = team
         self._is_full = False  # logged once, until the queue has been empty again
 
     def start(self) -> None:
@@ -146,7 +150,7 @@ class Prefetcher:
     ) -> bool:
         """Put a job into the queue. Returns False where there is no room for it."""
         if self._queue.put(Job(key, run, priority, source, nbytes)):
-            metrics.WAITING.set(len(self._queue))
+            metrics.WAITING.labels(self._team).set(len(self._queue))
             return True
         metrics.JOBS.labels("dropped").inc()
         if not self._is_full:
@@ -161,11 +165,12 @@ class Prefetcher:
         return False
 
     def _work(self) -> None:
+        request_context.note(team=self._team or None)
         while True:
             job = self._queue.take()
             waiting = len(self._queue)
             self._is_full = self._is_full and waiting > 0
-            metrics.WAITING.set(waiting)
+            metrics.WAITING.labels(self._team).set(waiting)
             try:
                 job.run()
                 metrics.JOBS.labels("done").inc()

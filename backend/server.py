@@ -1,4 +1,4 @@
-"""The HTTP server: Label Studio's contract, basic auth, errors as one sentence.
+"""The HTTP server: its paths, basic auth, errors as one sentence.
 
 label-studio-ml has a server too, but it is not used. In that server, each process answers 500 until
 it has received a /setup, and callers get tracebacks.
@@ -6,26 +6,22 @@ it has received a /setup, and callers get tracebacks.
 
 from __future__ import annotations
 
-import json
 import logging
+from functools import partial
 from http import HTTPStatus
-from typing import Any
 
-import orjson
-from flask import Flask, Response, g, jsonify, request
-from flask.json.provider import JSONProvider
+from flask import Blueprint, Flask, Response, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized
+from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
 
-from backend import __version__, metrics, request_context, webhooks
-from backend.access import Access
+from backend import metrics, request_context
+from backend.access import AccessRules
+from backend.contract import WrongTeamError, health_paths, label_studio_paths
 from backend.embeddings.waiting_room import TooManyWaitingError
-from backend.label_studio.project_uid import project_id
+from backend.fast_json import FastJSON
 from backend.log import Problems, keep_problems
-from backend.plugin import MobileSAMBackend
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
-from backend.regions.labeling_config import LabelingConfig, whole_number
-from backend.service import Service
+from backend.service import Services
 from backend.settings import Settings
 from backend.status import page as status_page
 from backend.watchdog import EngineHungError
@@ -33,42 +29,11 @@ from model.engines import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
-_SETUP_WAIT_S = 1.5  # for the decoder of a project; Label Studio waits 3 s
 
 # The checks of an orchestrator send no password.
 _OPEN = frozenset({"index", "health", "ready"})
 _RETRY_AFTER_S = "2"
 _REQUEST_ID = "X-Request-ID"
-
-
-class _FastJSON(JSONProvider):
-    """Reads and writes JSON with orjson: old drafts have megabytes, and the RLE of a mask is long.
-
-    orjson refuses NaN and half characters. Half an emoji such as "\\ud83d" remains when software
-    cuts a text in two. Python's own reader and writer accept both, because one odd caption in a
-    task must not cost the click.
-    """
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        try:
-            return orjson.dumps(obj).decode()
-        except TypeError:
-            return json.dumps(obj)
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        try:
-            return orjson.loads(s)
-        except orjson.JSONDecodeError:
-            return _loads(s)
-
-
-def _loads(content: str | bytes) -> Any:
-    try:
-        return json.loads(content)
-    except RecursionError as error:
-        raise BadRequest("the body is nested too deeply") from error
-    except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
 
 
 def create_app(settings: Settings) -> Flask:
@@ -79,172 +44,83 @@ def create_app(settings: Settings) -> Flask:
     """
     problems = Problems(settings.cache_dir / "problems.json")
     keep_problems(problems, logging.getLogger("backend"))
-    service = Service.start(settings)
-    service.start_background()
-    MobileSAMBackend.service = service
-    model_version = service.segmenter.model_version
+    services = Services.start(settings)
+    services.start_background()
 
     app = Flask(__name__, static_folder=None)
-    app.json = _FastJSON(app)
+    app.json = FastJSON(app)
+    app.url_map.merge_slashes = False  # a path has one spelling
+    app.before_request(partial(_begin, settings.access))
+    app.after_request(partial(_count, settings.access))
+    app.teardown_request(lambda _: request_context.end())
+    app.register_blueprint(_operator_paths(services, problems))
+    app.register_blueprint(health_paths(services))
+    for team, of_team in (settings.teams or {"": settings}).items():
+        is_proven = of_team.basic_auth is not None
+        paths = label_studio_paths(services.by_team[team], services, is_proven=is_proven)
+        if team:
+            paths.register_blueprint(health_paths(services))
+        prefix = f"/{team}" if team else None
+        app.register_blueprint(paths, url_prefix=prefix, name=f"team-{team}")
+
+    if settings.teams:
+        app.register_error_handler(NotFound, _no_team)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(MalformedRequestError, _malformed_region)
     app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
+    app.register_error_handler(WrongTeamError, _wrong_team)
     app.register_error_handler(EngineHungError, _engine_hung)
     app.register_error_handler(TooManyWaitingError, _unavailable)
     app.register_error_handler(OutOfDeviceMemoryError, _out_of_device_memory)
     app.register_error_handler(Exception, _internal_error)
-
-    access = Access(settings.basic_auth)
-
-    @app.before_request
-    def begin() -> None:
-        g.request_id = request_context.begin(request.headers.get(_REQUEST_ID))
-
-    @app.teardown_request
-    def end(_: BaseException | None) -> None:
-        request_context.end()
-
-    @app.before_request
-    def check_access() -> None:
-        given = request.headers.get("Authorization")
-        request.max_content_length = access.body_limit(request.path, given)
-        is_trusted = access.is_trusted(given)
-        g.has_password = settings.basic_auth is not None and is_trusted
-        if request.endpoint in _OPEN or is_trusted:
-            return
-        if request.endpoint == "webhook" and given is None:
-            return  # Label Studio's webhooks send no password. Their content is checked in the API.
-        raise Unauthorized(
-            "the user or the password is wrong or missing (BASIC_AUTH_USER, BASIC_AUTH_PASS)"
-        )
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "other"
-        metrics.REQUESTS.labels(route, str(response.status_code)).inc()
-        response.headers[_REQUEST_ID] = g.request_id
-        return response
-
-    def version_of(uid: Any) -> str:
-        """The model version of a project by Label Studio's name of the project."""
-        return service.decoders.of(project_id(uid), wait_s=_SETUP_WAIT_S).model_version
-
-    @app.get("/")
-    def index() -> Response:
-        return jsonify(
-            name="MobileSAM backend for Label Studio",
-            version=__version__,
-            model_version=model_version,
-        )
-
-    @app.get("/health")
-    def health() -> Response:
-        return jsonify(status="UP", model_version=model_version, engine=service.segmenter.engine)
-
-    @app.get("/ready")
-    def ready() -> Response:
-        # A worker accepts requests only after its model is loaded and warm.
-        if service.engine.has_hung:
-            raise EngineHungError
-        return jsonify(status="READY", model_version=model_version, engine=service.segmenter.engine)
-
-    @app.get("/metrics")
-    def counts() -> Response:
-        return Response(generate_latest(metrics.registry()), content_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/status")
-    def status() -> Response:
-        return status_page(service, problems.last())
-
-    @app.post("/setup")
-    def setup() -> Response:
-        body = _body()
-        service.label_studio.note_setup(
-            _text(body, "hostname"),
-            _text(body, "access_token"),
-            is_proven=settings.basic_auth is not None,
-        )
-        return jsonify(model_version=version_of(body.get("project")))
-
-    @app.get("/versions")
-    def versions() -> Response:
-        return jsonify(versions=service.decoders.model_versions())  # no project is asked for
-
-    @app.post("/predict")
-    def predict() -> Response:
-        body = _body()
-        tasks = _tasks(body)
-        context = _context(body)
-        request_context.note(**_names(body, tasks))
-        if context is not None and len(tasks) != 1:
-            raise BadRequest("an interactive request must have exactly one task")
-        label_config = body.get("label_config")
-        if not isinstance(label_config, str):
-            raise BadRequest("label_config must be a string: the labeling config")
-        LabelingConfig.parse(label_config)  # label-studio-ml would fail without a sentence
-        plugin = MobileSAMBackend(project_id=str(body.get("project")), label_config=label_config)
-        if context is None:
-            return jsonify(results=plugin.predict(tasks, project=body.get("project")))
-        with metrics.CLICK_SECONDS.time():
-            return jsonify(
-                results=plugin.predict(tasks, context=context, project=body.get("project"))
-            )
-
-    @app.post("/webhook")
-    def webhook() -> tuple[Response, int]:
-        body = _object(app.json.loads(webhooks.read(request)))
-        action = body.get("action")
-        if not isinstance(action, str):
-            raise BadRequest("action must be the name of an event")
-        logger.debug("webhook: %s", action)
-        service.prefetcher.event(action, body)
-        service.recorder.event(action, body)
-        return jsonify({}), HTTPStatus.CREATED
-
     return app
 
 
-def _body() -> dict[str, Any]:
-    return _object(request.get_json(force=True))
+def _operator_paths(services: Services, problems: Problems) -> Blueprint:
+    """The pages for the operator. They show all teams."""
+    paths = Blueprint("operator", __name__)
+
+    @paths.get("/metrics")
+    def counts() -> Response:
+        return Response(generate_latest(metrics.registry()), content_type=CONTENT_TYPE_LATEST)
+
+    @paths.get("/status")
+    def status() -> Response:
+        return status_page(services, problems.last())
+
+    return paths
 
 
-def _object(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body
+def _begin(rules: AccessRules) -> None:
+    """Refuse a request without the password of its team. Flask refuses unknown paths."""
+    team, access = rules.of(request.path)
+    g.request_id = request_context.begin(request.headers.get(_REQUEST_ID))
+    request_context.note(team=team or None)
+    if request.endpoint is None:
+        return
+    given = request.headers.get("Authorization")
+    request.max_content_length = rules.body_limit(request.path, given)
+    is_trusted = access.is_trusted(given)
+    g.has_password = access.basic_auth is not None and is_trusted
+    endpoint = request.endpoint.rpartition(".")[2]
+    if endpoint in _OPEN or is_trusted:
+        return
+    if endpoint == "webhook" and given is None:
+        return  # Label Studio's webhooks send no password. Their content is checked in the API.
+    names = "BASIC_AUTH_USER, BASIC_AUTH_PASS"
+    raise Unauthorized(
+        f"the user or the password is wrong or missing ({names.lower() if team else names})"
+    )
 
 
-def _text(body: dict[str, Any], name: str) -> str | None:
-    text = body.get(name)
-    if not isinstance(text, str | None):
-        raise BadRequest(f"{name} must be a string")
-    return text
-
-
-def _tasks(body: dict[str, Any]) -> list[dict[str, Any]]:
-    tasks = body.get("tasks")
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise BadRequest("tasks must be a list of objects")
-    return tasks
-
-
-def _names(body: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, int | None]:
-    """What the log says of a request: the project, and the task where there is one."""
-    task = whole_number(tasks[0].get("id")) if len(tasks) == 1 else None
-    return {"project": project_id(body.get("project")), "task": task}
-
-
-def _context(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The interaction, or None when nobody has clicked."""
-    params = body.get("params", {})
-    context = params.get("context") if isinstance(params, dict) else params
-    if not isinstance(context, dict | None):
-        raise BadRequest("params and params.context must be objects")
-    if context is None or (context.get("result") is None and context.get("event") is None):
-        return None
-    if not isinstance(context.get("result"), list | None):
-        raise BadRequest("params.context.result must be a list of regions")
-    return context
+def _count(rules: AccessRules, response: Response) -> Response:
+    """Count a request. Its route has no team, because there may be many teams."""
+    rule = request.url_rule.rule if request.url_rule else "other"
+    team, _ = rules.of(rule)
+    route = rule.removeprefix(f"/{team}") if team else rule
+    metrics.REQUESTS.labels(route, str(response.status_code)).inc()
+    response.headers[_REQUEST_ID] = g.request_id
+    return response
 
 
 def _http_error(error: HTTPException) -> tuple[Response, int]:
@@ -260,6 +136,20 @@ def _malformed_region(error: MalformedRequestError) -> tuple[Response, int]:
 
 def _unanswerable_region(error: UnanswerableRequestError) -> Response:
     return _shown(str(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _wrong_team(error: WrongTeamError) -> Response:
+    metrics.FAILURES.labels("request").inc()
+    return _shown(str(error), HTTPStatus.CONFLICT)
+
+
+def _no_team(error: NotFound) -> Response:
+    metrics.FAILURES.labels("request").inc()
+    return _shown(
+        "there is no such path. Several Label Studios use this backend: the URL of the backend must"
+        " end in the path of your Label Studio, such as http://backend:9090/team",
+        HTTPStatus.NOT_FOUND,
+    )
 
 
 def _unavailable(error: Exception) -> Response:

@@ -1,16 +1,19 @@
 """The objects that all requests of a process share, and how they are made.
 
-The server, the commands and the RQ workers start here, so all of them use the same weights.
+The server, the commands and the RQ workers start here, so all of them use the same weights. Where
+several Label Studios use one backend, each has a service. The services share the model, its queue
+and the caches. A key in a cache names its team, so no team finds what belongs to another team.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backend.embeddings.disk_tier import DiskTier
 from backend.embeddings.redis_tier import RedisTier
-from backend.embeddings.segmenter import Segmenter
+from backend.embeddings.segmenter import Segmenter, SharedByTeams
 from backend.embeddings.store import EmbeddingStore
 from backend.embeddings.tiers import Tier
 from backend.http import certificates
@@ -38,8 +41,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Service:
-    """The loaded model, the images and the caches. Threads may share a service."""
+    """The loaded model, and the images and caches of one Label Studio. Threads may share it.
 
+    Attributes:
+        settings: of this Label Studio.
+    """
+
+    settings: Settings
     engine: WatchedEngine
     segmenter: Segmenter
     images: ImageLoader
@@ -58,6 +66,29 @@ class Service:
 
     @classmethod
     def start(cls, settings: Settings) -> Service:
+        """Start a service alone, for one Label Studio.
+
+        Args:
+            settings: of this Label Studio. The settings of other teams are not used.
+
+        Raises:
+            OSError, ValueError: see :meth:`Services.start`.
+        """
+        return _Shared.start(settings).service(settings)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The service of each team.
+
+    Attributes:
+        by_team: the services by the name of the team. One Label Studio has the name "".
+    """
+
+    by_team: Mapping[str, Service]
+
+    @classmethod
+    def start(cls, settings: Settings) -> Services:
         """Find the weights, load the model and connect the caches.
 
         The published checkpoint is downloaded if it is missing. Nothing happens in the background
@@ -66,6 +97,38 @@ class Service:
         Raises:
             OSError, ValueError: the checkpoint or the engine cannot be used. The message says why.
         """
+        shared = _Shared.start(settings)
+        teams = settings.teams or {"": settings}
+        return cls({name: shared.service(of_team) for name, of_team in teams.items()})
+
+    @property
+    def any(self) -> Service:
+        """A service, for what all teams have in common: the model."""
+        return next(iter(self.by_team.values()))
+
+    def start_background(self) -> None:
+        """See :meth:`Service.start_background`."""
+        for service in self.by_team.values():
+            service.start_background()
+
+    def others_at(self, url: str, team: str) -> list[str]:
+        """The teams whose Label Studio is at a URL, if that is not the Label Studio of ``team``."""
+        if self.by_team[team].label_studio.is_set_to(url):
+            return []
+        return [name for name, one in self.by_team.items() if one.label_studio.is_set_to(url)]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the services of a process share."""
+
+    engine: WatchedEngine
+    predictor: Predictor
+    store: EmbeddingStore
+    by_teams: SharedByTeams
+
+    @classmethod
+    def start(cls, settings: Settings) -> _Shared:
         checkpoint = weights.obtain(settings.checkpoint, settings.model_dir)
         loaded = load_predictor(
             checkpoint.path, settings.engine, settings.precision, settings.model_dir
@@ -73,20 +136,39 @@ class Service:
         _check_workers(settings, loaded.engine)
         engine = WatchedEngine(loaded.engine)
         logger.info("ready: %s on %s", checkpoint.model_version, engine.description)
+        predictor = Predictor(engine, loaded.checkpoint)
+        store = _store(settings, predictor.features_shape)
+        return cls(engine, predictor, store, SharedByTeams.of(predictor))
+
+    def service(self, settings: Settings) -> Service:
+        """The service of one Label Studio."""
+        team = settings.team
         http = connect_http(settings)
         label_studio = connect_label_studio(settings, http)
         is_known = settings.label_studio_url is not None or settings.basic_auth is not None
         fetcher = Fetcher(label_studio, http, settings.local_files_document_root)
         images = ImageLoader(fetcher)
-        predictor = Predictor(engine, loaded.checkpoint)
-        store = _store(settings, predictor.features_shape)
-        segmenter = Segmenter(predictor, store, images, ImageWatch(fetcher))
+        segmenter = Segmenter(
+            self.predictor,
+            self.store,
+            images,
+            ImageWatch(fetcher),
+            team=team,
+            shared=self.by_teams,
+        )
         api = label_studio if is_known else None
-        prefetcher, retrieval = Prefetcher(segmenter, api), Retrieval(segmenter, api)
-        decoders = ProjectDecoders(predictor, connect_versions(settings), settings.learnt_decoders)
-        recorder = Recorder(_place(settings), api)
-        return cls(
-            engine, segmenter, images, decoders, prefetcher, retrieval, recorder, label_studio
+        return Service(
+            settings=settings,
+            engine=self.engine,
+            segmenter=segmenter,
+            images=images,
+            decoders=ProjectDecoders(
+                self.predictor, connect_versions(settings), settings.learnt_decoders
+            ),
+            prefetcher=Prefetcher(segmenter, api, team),
+            retrieval=Retrieval(segmenter, api),
+            recorder=Recorder(_place(settings), api, team),
+            label_studio=label_studio,
         )
 
 
@@ -124,19 +206,25 @@ def connect_label_studio(settings: Settings, http: HttpClient | None = None) -> 
         settings.label_studio_url,
         ApiKey(settings.label_studio_api_key, settings.label_studio_api_key_file),
         http or connect_http(settings),
-        SetupInfoFile(settings.cache_dir / "label-studio.json"),
+        SetupInfoFile(settings.cache_dir / f"label-studio{_suffix(settings.team)}.json"),
     )
 
 
 def _place(settings: Settings) -> Place:
     if settings.redis_url:
-        return RedisPlace(settings.redis_url, "mobile-sam:suggestions")
-    return FolderPlace(settings.cache_dir / "suggestions")
+        prefix = ":".join(filter(None, ["mobile-sam:suggestions", settings.team]))
+        return RedisPlace(settings.redis_url, prefix)
+    return FolderPlace(settings.cache_dir / "suggestions" / settings.team)
 
 
 def connect_versions(settings: Settings) -> DecoderVersions:
     """The learnt decoders of projects. Nothing is read yet."""
-    return DecoderVersions(settings.model_dir / "projects", settings.redis_url)
+    folder = settings.model_dir / "projects"
+    return DecoderVersions(folder, settings.redis_url, settings.team)
+
+
+def _suffix(team: str) -> str:
+    return f"-{team}" if team else ""
 
 
 def _store(settings: Settings, features_shape: tuple[int, ...]) -> EmbeddingStore:

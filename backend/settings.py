@@ -6,14 +6,16 @@ Where Label Studio's segment_anything_model example has a setting, the name is t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import get_args
 
+from backend.access import Access, AccessRules
 from backend.http.addresses import AllowedHosts
 from backend.log import Style
+from backend.teams import read_teams
+from backend.variables import Variables
 from model.engines import EngineName, Precision
 from model.weights import DEFAULT_MODEL_DIR, expanded
 
@@ -23,11 +25,16 @@ DEFAULT_CACHE_DIR = DEFAULT_MODEL_DIR / "embeddings"
 # their own beside THREADS, so waiting clicks never take a thread that other requests need.
 WAITING_CLICKS = 64
 
-T = TypeVar("T", bound=str)
-N = TypeVar("N", int, float)
-
 # The settings that gunicorn's master has read for its workers.
 _handed_down: Settings | None = None
+
+# With several Label Studios, each has these settings in its table.
+_OF_ONE_LABEL_STUDIO = (
+    *("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+    *("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN", "LABEL_STUDIO_API_KEY_FILE"),
+    *("LOCAL_FILES_DOCUMENT_ROOT", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"),
+    "ALLOWED_HOSTS",
+)
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -37,6 +44,10 @@ class Settings:
     """The settings of a backend. README.md has a table row for each variable.
 
     Attributes:
+        team: the name of the Label Studio that these settings are of, where there are several; ""
+            where there is one.
+        teams: the settings of each Label Studio by the name of its team; empty where there is one.
+            Then the settings of Label Studio here are not used.
         label_studio_url: the URL of Label Studio as seen from here, without a slash at the end.
         label_studio_api_key: a personal access token or a legacy token.
         label_studio_api_key_file: a file with such a token, used where the token is not set. The
@@ -64,6 +75,8 @@ class Settings:
         log_format: text or json.
     """
 
+    team: str = ""
+    teams: Mapping[str, Settings] = field(default_factory=dict)
     label_studio_url: str | None = None
     label_studio_api_key: str | None = None
     label_studio_api_key_file: Path | None = None
@@ -111,9 +124,9 @@ class Settings:
         Raises:
             ValueError: the value of a variable cannot be used. The message names the variable.
         """
-        read = _Reader(environ)
+        read = Variables(environ)
         checkpoint = read.path("MOBILESAM_CHECKPOINT")
-        return cls(
+        common = cls(
             label_studio_url=read.url("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
             label_studio_api_key=read.text("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
             label_studio_api_key_file=read.path("LABEL_STUDIO_API_KEY_FILE"),
@@ -142,103 +155,43 @@ class Settings:
             log_level=read.choice("LOG_LEVEL", _LOG_LEVELS, cls.log_level),
             log_format=read.choice("LOG_FORMAT", get_args(Style), cls.log_format),
         )
+        return common._with_teams(read)
 
+    @property
+    def access(self) -> AccessRules:
+        """Who may call which path."""
+        teams = {name: Access(settings.basic_auth) for name, settings in self.teams.items()}
+        return AccessRules(Access(self.basic_auth), teams)
 
-class _Reader:
-    """Reads variables as values of a type. Errors name the variable and its value."""
+    def of_team(self, name: str | None) -> Settings:
+        """The settings of one Label Studio.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        Args:
+            name: the name of its team, or None where there is one Label Studio.
 
-    def text(self, *names: str) -> str | None:
-        """The value of the first name that is set."""
-        values = (self._environ.get(name, "").strip() for name in names)
-        return next((value for value in values if value), None)
+        Raises:
+            ValueError: there is no such team, or the name is missing.
+        """
+        if name in self.teams or name is None and not self.teams:
+            return self.teams[name] if name is not None else self
+        if not self.teams:
+            raise ValueError(f"there is no team {name}: LABEL_STUDIOS is not set")
+        teams = ", ".join(self.teams)
+        wrong = "a team is needed" if name is None else f"there is no team {name}"
+        raise ValueError(f"{wrong}: LABEL_STUDIOS has {teams}. Choose with --team")
 
-    def url(self, *names: str, schemes: tuple[str, ...] = ("http", "https")) -> str | None:
-        value = self.text(*names)
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in schemes or not (parts.hostname or parts.path):
-            beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
-            raise ValueError(f"{names[0]} is {value!r}; it must begin with {beginnings}")
-        return value.rstrip("/")
-
-    def path(self, *names: str) -> Path | None:
-        value = self.text(*names)
-        try:
-            return None if value is None else expanded(Path(value))
-        except ValueError as error:
-            raise ValueError(f"{names[0]}: {error}") from error
-
-    def home(self, name: str, default: Path) -> Path:
-        """A folder below the home folder, for a variable that is not set."""
-        try:
-            return expanded(default)
-        except ValueError as error:
-            raise ValueError(
-                f"{name} is not set, and this user has no home folder: set {name} to a folder that"
-                " the backend can write to"
-            ) from error
-
-    def folder(self, *names: str) -> Path | None:
-        path = self.path(*names)
-        if path is not None and not path.is_dir():
-            raise ValueError(f"{names[0]} is {str(path)!r}, but that folder does not exist here")
-        return path
-
-    def paths(self, *names: str) -> tuple[Path, ...]:
-        """The files and folders of all names. One variable may hold several, as PATH does."""
-        found = []
-        for name in names:
-            for value in (self.text(name) or "").split(os.pathsep):
-                path = expanded(Path(value))
-                if value and not path.exists():
-                    raise ValueError(f"{name} is {value!r}, and there is no such file or folder")
-                found += [path] if value else []
-        return tuple(dict.fromkeys(found))
-
-    def allowed_hosts(self, name: str) -> AllowedHosts:
-        value = self.text(name)
-        try:
-            return AllowedHosts.parse(value) if value else AllowedHosts()
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-
-    def pair(self, first: str, second: str) -> tuple[str, str] | None:
-        values = self.text(first), self.text(second)
-        if values[0] is None or values[1] is None:
-            if values != (None, None):
-                raise ValueError(f"{first} and {second} must be set together")
-            return None
-        return values[0], values[1]
-
-    def choice(self, name: str, choices: tuple[T, ...], default: T) -> T:
-        value = self.text(name)
-        if value is None:
-            return default
-        for choice in choices:
-            if value.lower() == choice.lower():
-                return choice
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-
-    def number(self, name: str, default: int, low: int, high: int) -> int:
-        return self._parse(name, default, low, high, int, "whole number")
-
-    def decimal(self, name: str, default: float, low: float, high: float) -> float:
-        return self._parse(name, default, low, high, float, "number")
-
-    def _parse(
-        self, name: str, default: N, low: N, high: N, parse: Callable[[str], N], kind: str
-    ) -> N:
-        value = self.text(name)
-        if value is None:
-            return default
-        try:
-            number = parse(value)
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:  # also refuses NaN
-            raise ValueError(f"{name} is {value!r}; it must be a {kind}, {low} to {high}")
-        return number
+    def _with_teams(self, read: Variables) -> Settings:
+        """These settings with those of the file of LABEL_STUDIOS, if there is such a file."""
+        path = read.path("LABEL_STUDIOS")
+        if path is None:
+            return self
+        for name in _OF_ONE_LABEL_STUDIO:
+            if read.text(name):
+                raise ValueError(
+                    f"{name} and LABEL_STUDIOS are both set: put {name} into the table of a team in"
+                    f" {path}"
+                )
+        teams = {
+            name: replace(self, team=name, **vars(team)) for name, team in read_teams(path).items()
+        }
+        return replace(self, teams=teams)

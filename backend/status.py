@@ -9,17 +9,17 @@ from flask import Response, render_template
 
 from backend import metrics
 from backend.log import Problem
-from backend.service import Service
+from backend.service import Service, Services
 
 _OUTCOMES = ("shown", "accepted", "corrected", "rejected")
 _TIERS = ("memory", "disk", "redis")
 
 
-def page(service: Service, problems: list[Problem]) -> Response:
+def page(services: Services, problems: list[Problem]) -> Response:
     """The page. The browser needs no other file for it."""
     html = render_template(
         "status.html",
-        facts=_facts(service),
+        facts=_facts(services),
         problems=[
             {
                 "level": problem.level,
@@ -64,7 +64,7 @@ def _mean(counts: metrics.Counts, name: str, labels: tuple[tuple[str, str], ...]
     return counts[f"{name}_sum", labels] / number if number else None
 
 
-def _facts(service: Service) -> list[tuple[str, Any]]:
+def _facts(services: Services) -> list[tuple[str, Any]]:
     counts = metrics.counts()
 
     def total(name: str, **labels: str) -> int:
@@ -83,12 +83,11 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
     }
     hits = {tier: total("embedding_hits_total", tier=tier) for tier in _TIERS}
     failures = {tier: total("tier_failures_total", tier=tier) for tier in _TIERS}
-    credential = service.label_studio.working_credential
+    segmenter = services.any.segmenter
     return [
-        ("Model", f"{service.segmenter.model_version} on {service.segmenter.engine}"),
-        ("Learnt decoders", "; ".join(service.decoders.overview()) or "none"),
+        ("Model", f"{segmenter.model_version} on {segmenter.engine}"),
+        *(fact for service in services.by_team.values() for fact in _facts_of(service)),
         *_quality(counts),
-        ("Token in use", str(credential) if credential else "none yet in this worker"),
         (
             "Clicks",
             f"{clicks['mask']} masks, {clicks['empty']} empty,"
@@ -99,11 +98,22 @@ def _facts(service: Service) -> list[tuple[str, Any]]:
         ("Images encoded", total("encodes_total")),
         ("Embeddings found", ", ".join(f"{n} in {tier}" for tier, n in hits.items())),
         ("Cache failures", ", ".join(f"{n} of {t}" for t, n in failures.items() if n) or "none"),
-        ("Waiting to be embedded", total("waiting")),
+        ("Waiting to be embedded", sum(total("waiting", team=team) for team in services.by_team)),
         (
             "Tasks with masks that nobody clicked for",
             f"{made['answered'] + made['written']}, {made['failed']} failed,"
             f" {made['dropped']} dropped",
         ),
         ("Embedded ahead", f"{jobs['done']}, {jobs['failed']} failed, {jobs['dropped']} dropped"),
+    ]
+
+
+def _facts_of(service: Service) -> list[tuple[str, str]]:
+    """What is different for each team."""
+    team = service.settings.team
+    of_team = f" of {team}" if team else ""
+    credential = service.label_studio.working_credential
+    return [
+        (f"Learnt decoders{of_team}", "; ".join(service.decoders.overview()) or "none"),
+        (f"Token in use{of_team}", str(credential) if credential else "none yet in this worker"),
     ]

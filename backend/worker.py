@@ -21,7 +21,6 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import create_server
 
-from backend.access import Access
 from backend.channels import CONNECTIONS, CROWDED, STOPPING, Channel, Crowd, Request
 from backend.handover import handover
 from backend.lanes import Lanes
@@ -68,7 +67,7 @@ class WaitressWorker(Worker):  # type: ignore[misc]
 
     def _listen(self, sock: Any, lanes: Lanes) -> Any:
         worker = self
-        access = Access(Settings.of_process().basic_auth)
+        access = Settings.of_process().access
 
         class WorkerChannel(Channel):
             def parser_class(self, adjustments: Adjustments) -> Request:

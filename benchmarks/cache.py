@@ -39,6 +39,7 @@ from backend.images.loading import ImageLoader, LoadedImage
 from backend.images.validator import Validator
 from backend.jobs import QUEUE_NAME
 from backend.precompute import embed_on_workers
+from backend.settings import Settings
 from benchmarks.timing import median_ms
 from demo.__main__ import EXECUTABLE
 from demo.backend import ROOT, Backend
@@ -189,7 +190,7 @@ def images_per_second(workers: int, urls: list[str]) -> float:
             time.sleep(0.05)
         failures: list[Any] = []
         begun = time.perf_counter()
-        embed_on_workers(url, map(ImageRef, urls), len(urls), failures)
+        embed_on_workers(Settings(redis_url=url), map(ImageRef, urls), len(urls), failures)
         seconds = time.perf_counter() - begun
         for worker in started:
             worker.terminate()

@@ -122,10 +122,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         preannotator = work.counter(label_studio, version)
         return _tell_plan(count(preannotator, ids), preannotator.model_version)
     if options.queue:
-        assert settings.redis_url is not None
-        return _tell(preannotate_on_workers(settings.redis_url, work, ids))
+        return _tell(preannotate_on_workers(settings, work, ids))
     service = Service.start(settings)
-    preannotator = work.preannotator(service, settings)
+    preannotator = work.preannotator(service)
     report = preannotate_here(preannotator, service.segmenter, ids, options.workers)
     _tell_of_choice(preannotator)
     return _tell(report)

@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             raise ValueError(
                 "--queue cannot be used with --folder: other machines cannot read its files"
             )
-        embed_on_workers(settings.redis_url, images, total, failures)
+        embed_on_workers(settings, images, total, failures)
     else:
         if not settings.cache_disk_gb and settings.redis_url is None:
             raise ValueError(

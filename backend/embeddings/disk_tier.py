@@ -95,18 +95,18 @@ class DiskTier:
         """See :class:`Tier`."""
         _remove(self._path(key))
 
-    def note_task(self, task_id: int, key: str) -> None:
+    def note_task(self, task: str, key: str) -> None:
         """See :class:`Tier`."""
-        path = self._task_path(task_id)
+        path = self._task_path(task)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _append(path, f"{key}\n")
         except OSError as error:
             self._health.failed(error)
 
-    def forget_task(self, task_id: int) -> list[str]:
+    def forget_task(self, task: str) -> list[str]:
         """See :class:`Tier`."""
-        path = self._task_path(task_id)
+        path = self._task_path(task)
         try:
             keys = _read(path, _MAX_NOTE_BYTES).decode(errors="replace").split()
         except (OSError, ValueError):
@@ -131,8 +131,8 @@ class DiskTier:
     def _path(self, key: str) -> Path:
         return self._root / key[-2:] / f"{key}.safetensors"
 
-    def _task_path(self, task_id: int) -> Path:
-        return self._root / "tasks" / f"{task_id % 1000:03d}" / str(task_id)
+    def _task_path(self, task: str) -> Path:
+        return self._root / "tasks" / task[-3:].zfill(3) / task
 
     def _evict_after(self, written: int) -> None:
         """Look at the folder when enough has been written. The caller does not wait for it."""

@@ -79,20 +79,20 @@ class RedisTier:
             if is_up:
                 self._client.delete(self._name(key))
 
-    def note_task(self, task_id: int, key: str) -> None:
+    def note_task(self, task: str, key: str) -> None:
         """See :class:`Tier`."""
         with self._trying() as is_up:
             if is_up:
-                self._client.sadd(self._task_name(task_id), key)
-                self._client.expire(self._task_name(task_id), _TTL_S)
+                self._client.sadd(self._task_name(task), key)
+                self._client.expire(self._task_name(task), _TTL_S)
 
-    def forget_task(self, task_id: int) -> list[str]:
+    def forget_task(self, task: str) -> list[str]:
         """See :class:`Tier`."""
         with self._trying() as is_up:
             if is_up:
                 with self._client.pipeline() as pipeline:
-                    pipeline.smembers(self._task_name(task_id))
-                    pipeline.delete(self._task_name(task_id))
+                    pipeline.smembers(self._task_name(task))
+                    pipeline.delete(self._task_name(task))
                     members, _ = pipeline.execute()
                 return [key.decode() for key in members]
         return []
@@ -142,8 +142,8 @@ class RedisTier:
                 except LockError:  # Redis works: it has removed the lock to free memory
                     logger.debug("the lock %s in Redis was lost", lock.name)
 
-    def _task_name(self, task_id: int) -> str:
-        return f"mobile-sam:task:{task_id}"
+    def _task_name(self, task: str) -> str:
+        return f"mobile-sam:task:{task}"
 
     def _name(self, key: str) -> str:
         return f"mobile-sam:embedding:{key}"

@@ -1,4 +1,4 @@
-"""Embeds images and predicts masks. A process has one segmenter."""
+"""Embeds images and predicts masks. A process has one segmenter for each team."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -34,6 +34,27 @@ logger = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class SharedByTeams:
+    """What the segmenters of a process share beside the store.
+
+    Attributes:
+        encoder: images of all teams wait in one queue.
+        recent_images, mask_inputs: have one limit of memory for all teams. A key of an image names
+            its team, and a mask belongs to an embedding.
+    """
+
+    encoder: EncoderQueue
+    recent_images: RecentImages
+    mask_inputs: MaskInputCache
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> SharedByTeams:
+        """For the segmenters of a model."""
+        encoder = EncoderQueue(predictor.embed_batch, predictor.engine.encode_batch)
+        return cls(encoder, RecentImages(), MaskInputCache())
+
+
 class Segmenter:
     """Embeds images and predicts masks. Threads may share a segmenter.
 
@@ -42,6 +63,9 @@ class Segmenter:
         store: where embeddings are kept.
         images: loads the images.
         watch: finds out that an image was replaced, and who may see an image.
+        team: names the embeddings of this segmenter, so that no other team finds them. The same URL
+            may be another picture there.
+        shared: what the segmenters of a process share; None for a segmenter that is alone.
     """
 
     def __init__(
@@ -50,14 +74,19 @@ class Segmenter:
         store: EmbeddingStore,
         images: ImageLoader,
         watch: ImageWatch,
+        *,
+        team: str = "",
+        shared: SharedByTeams | None = None,
     ) -> None:
+        shared = shared or SharedByTeams.of(predictor)
         self._predictor = predictor
         self._store = store
         self._images = images
         self._watch = watch
-        self._recent_images = RecentImages()
-        self._mask_inputs = MaskInputCache()
-        self._encoder = EncoderQueue(predictor.embed_batch, predictor.engine.encode_batch)
+        self._team = team
+        self._recent_images = shared.recent_images
+        self._mask_inputs = shared.mask_inputs
+        self._encoder = shared.encoder
 
     @property
     def model_version(self) -> str:
@@ -104,15 +133,16 @@ class Segmenter:
                 ``reported_size``.
         """
         if not self._watch.has_proof(ref):
-            with self._store.waiting(ref.key, priority):
+            with self._store.waiting(self._key(ref.key), priority, self._team):
                 self._watch.prove_access(ref)
         find_or_encode = partial(
             self._store.get_or_compute,
             self._key(ref.key),
             partial(self._encode_image, ref, reported_size),
-            task_id=ref.task_id,
+            task=self._task(ref.task_id),
             expected_size=reported_size,
             priority=priority,
+            team=self._team,
         )
         embedding = find_or_encode()
         if self._is_stale(ref, embedding, priority):
@@ -210,7 +240,7 @@ class Segmenter:
 
     def forget_task(self, task_id: int) -> None:
         """Remove the embeddings of a deleted task."""
-        self._store.forget_task(task_id)
+        self._store.forget_task(f"{self._prefix}{task_id}")
 
     def _kept_crop(self, ref: ImageRef, whole: ImageEmbedding, crop: Crop) -> ImageEmbedding:
         """The embedding of a crop, from the store if the store has it."""
@@ -222,9 +252,10 @@ class Segmenter:
         return self._store.get_or_compute(
             self._key(f"{place}-{content}-{ref.key}"),
             partial(self._encode_crop, ref, whole, crop),
-            task_id=ref.task_id,
+            task=self._task(ref.task_id),
             expected_size=crop.size,
             priority=Priority.CLICK,
+            team=self._team,
         )
 
     def _encode_image(
@@ -237,7 +268,7 @@ class Segmenter:
         scaled = loaded.scaled(self._predictor.engine.image_size, reported_size)
         load_s = time.perf_counter() - begun
         if demand.priority is Priority.CLICK:  # the object may be small, which needs a crop
-            self._recent_images.keep(f"{ref.key} {loaded.validator}", loaded)
+            self._recent_images.keep(f"{self._key(ref.key)} {loaded.validator}", loaded)
         embedding = self._encode(scaled.image, scaled.original_size, demand, load_s)
         metrics.ENCODES.inc()
         return replace(embedding, image_version=str(loaded.validator))
@@ -246,7 +277,7 @@ class Segmenter:
         self, ref: ImageRef, whole: ImageEmbedding, crop: Crop, demand: Demand
     ) -> ImageEmbedding:
         begun = time.perf_counter()
-        name = f"{ref.key} {whole.image_version}"
+        name = f"{self._key(ref.key)} {whole.image_version}"
         loaded = self._recent_images.get(name)
         if loaded is None:
             loaded = self._images.load(ref)
@@ -281,5 +312,14 @@ class Segmenter:
         return encoded.embedding
 
     def _key(self, name: str) -> str:
-        """The key in the store. It names the weights: those of other weights are not found."""
-        return f"{self._predictor.checkpoint.fingerprint[:16]}-{name}"
+        """The key in the store. It names the weights and the team: others do not find it."""
+        return f"{self._predictor.checkpoint.fingerprint[:16]}-{self._prefix}{name}"
+
+    def _task(self, task_id: int | None) -> str | None:
+        """The name of a task in the store."""
+        return None if task_id is None else f"{self._prefix}{task_id}"
+
+    @property
+    def _prefix(self) -> str:
+        """The team in keys and in names of tasks. No other part of a key has a dot."""
+        return f"{self._team}." if self._team else ""

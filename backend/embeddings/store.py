@@ -41,8 +41,8 @@ class EmbeddingStore:
         tiers: slower and wider places, in the order in which they are asked.
         features_shape: the shape that features must have, 1 x C x S/16 x S/16. An entry of a tier
             with another shape is removed and computed anew. None accepts every shape.
-        max_waiting: how many threads with the priority ``CLICK`` may wait for embeddings that are
-            not in memory.
+        max_waiting: how many threads of each team with the priority ``CLICK`` may wait for
+            embeddings that are not in memory.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class EmbeddingStore:
         key: str,
         compute: Compute,
         *,
-        task_id: int | None = None,
+        task: str | None = None,
         expected_size: Size | None = None,
         priority: Priority = Priority.CLICK,
+        team: str = "",
     ) -> ImageEmbedding:
         """The embedding of ``key``. It is computed at most once, however many threads ask for it.
 
@@ -78,10 +79,11 @@ class EmbeddingStore:
             key: letters, digits and dashes.
             compute: makes the embedding. Its argument is the demand. The demand's priority rises
                 when a more urgent call asks for the same key meanwhile.
-            task_id: the task to note an embedding under that is computed now.
+            task: the name of the task to note an embedding under that is computed now.
             expected_size: the ``original_size`` (H, W) that the embedding must have, in pixels, or
                 None. A kept embedding of another size is removed and computed anew.
             priority: the priority of this call.
+            team: whose call it is.
 
         Raises:
             ImageError: too many clicks wait already, or the embedding is not finite.
@@ -91,19 +93,19 @@ class EmbeddingStore:
         kept = self._in_memory(key, expected_size)
         if kept is not None:
             return kept
-        with self.waiting(key, priority):
+        with self.waiting(key, priority, team):
             while True:
-                embedding = self._wait_for(key, compute, task_id, expected_size, priority)
+                embedding = self._wait_for(key, compute, task, expected_size, priority)
                 if embedding is not None:
                     return embedding
 
-    def waiting(self, key: str, priority: Priority) -> AbstractContextManager[None]:
+    def waiting(self, key: str, priority: Priority, team: str = "") -> AbstractContextManager[None]:
         """Hold a seat of those who wait, where the priority is that of a click.
 
         Raises:
             TooManyWaitingError: too many clicks wait already.
         """
-        return self._waiting_room.seat(key) if priority is Priority.CLICK else nullcontext()
+        return self._waiting_room.seat(key, team) if priority is Priority.CLICK else nullcontext()
 
     def _in_memory(self, key: str, expected_size: Size | None) -> ImageEmbedding | None:
         with self._lock:
@@ -117,7 +119,7 @@ class EmbeddingStore:
         self,
         key: str,
         compute: Compute,
-        task_id: int | None,
+        task: str | None,
         expected_size: Size | None,
         priority: Priority,
     ) -> ImageEmbedding | None:
@@ -136,7 +138,7 @@ class EmbeddingStore:
                 flight = self._flights[key] = _Flight(priority)
             flight.demand.join(priority)
         if is_leader:
-            return self._lead(key, compute, flight, task_id, expected_size)
+            return self._lead(key, compute, flight, task, expected_size)
         embedding = flight.future.result()
         return embedding if flight.is_computed or _fits(embedding, expected_size) else None
 
@@ -162,9 +164,9 @@ class EmbeddingStore:
             if found is not None and found.image_version == image_version:
                 tier.drop(key)
 
-    def forget_task(self, task_id: int) -> None:
+    def forget_task(self, task: str) -> None:
         """Remove the embeddings of a task. A tier has noted which they are."""
-        for key in {key for tier in self._tiers for key in tier.forget_task(task_id)}:
+        for key in {key for tier in self._tiers for key in tier.forget_task(task)}:
             self.drop(key)
 
     def _lead(
@@ -172,14 +174,14 @@ class EmbeddingStore:
         key: str,
         compute: Compute,
         flight: _Flight,
-        task_id: int | None,
+        task: str | None,
         expected_size: Size | None,
     ) -> ImageEmbedding:
         """Find or compute an embedding for all threads that wait for the flight."""
         try:
             embedding = self._find(key, expected_size)
             if embedding is None:
-                embedding = self._compute(key, compute, flight, task_id, expected_size)
+                embedding = self._compute(key, compute, flight, task, expected_size)
         except BaseException as error:
             with self._lock:
                 del self._flights[key]
@@ -197,7 +199,7 @@ class EmbeddingStore:
         key: str,
         compute: Compute,
         flight: _Flight,
-        task_id: int | None,
+        task: str | None,
         expected_size: Size | None,
     ) -> ImageEmbedding:
         with ExitStack() as held:
@@ -216,8 +218,8 @@ class EmbeddingStore:
                 )
             for tier in self._tiers:
                 tier.put(key, embedding)
-                if task_id is not None:
-                    tier.note_task(task_id, key)
+                if task is not None:
+                    tier.note_task(task, key)
             return embedding
 
     def _find(self, key: str, expected_size: Size | None) -> ImageEmbedding | None:

@@ -29,10 +29,10 @@ class Tier(Protocol):
     def drop(self, key: str) -> None:
         """Remove an embedding."""
 
-    def note_task(self, task_id: int, key: str) -> None:
+    def note_task(self, task: str, key: str) -> None:
         """Note that a key belongs to a task."""
 
-    def forget_task(self, task_id: int) -> list[str]:
+    def forget_task(self, task: str) -> list[str]:
         """Return the keys that were noted for a task, and remove the note."""
 
     def hold(self, key: str) -> AbstractContextManager[None]:

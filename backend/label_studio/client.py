@@ -15,7 +15,7 @@ import httpx
 from backend.http.client import HttpClient, Response, origin, redacted
 from backend.label_studio.api_key import ApiKey
 from backend.label_studio.credentials import Credential
-from backend.label_studio.discovery import Discovery
+from backend.label_studio.discovery import Discovery, is_same_address
 from backend.label_studio.errors import LabelStudioAnswerError, LabelStudioError
 from backend.label_studio.file_urls import target_of
 from backend.label_studio.setup_info import SetupInfo, SetupInfoFile
@@ -78,6 +78,15 @@ class LabelStudio:
             address = hostname.rstrip("/") if hostname else None
             proven, unproven = (address, None) if is_proven else (None, address)
             self._setup_info.write(SetupInfo(proven, access_token or None, unproven))
+
+    def is_set_to(self, url: str) -> bool:
+        """Whether a URL is the address that the operator has set.
+
+        All names of loopback are the same. Label Studio calls itself localhost where its own
+        address is not set.
+        """
+        address = self._discovery.set_url
+        return address is not None and is_same_address(address, url)
 
     @property
     def url(self) -> str:

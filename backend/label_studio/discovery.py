@@ -160,6 +160,20 @@ class Discovery:
         return candidate == self.set_url or (isinstance(fields, dict) and "release" in fields)
 
 
+def is_same_address(first: str, second: str) -> bool:
+    """Whether two URLs are the same address. All names of loopback are the same."""
+    return _normal(first) is not None and _normal(first) == _normal(second)
+
+
+def _normal(url: str) -> tuple[str, str, int | None, str] | None:
+    try:
+        parsed = parse_url(url)
+    except HttpClientError:
+        return None
+    host = _LOOPBACK[0] if parsed.host in _LOOPBACK else parsed.host
+    return parsed.scheme, host, parsed.port, parsed.path.rstrip("/")
+
+
 def _is_url(hostname: str) -> bool:
     try:
         parse_url(hostname)

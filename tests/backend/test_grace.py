@@ -150,25 +150,36 @@ def other_weights(path: Path) -> None:
     save_file(arrays, path, metadata)
 
 
-def test_a_reload_takes_new_weights_and_refuses_a_damaged_file(
+def test_a_reload_takes_new_weights_and_teams_and_refuses_damaged_files(
     start_backend, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "weights.safetensors"
+    weights, teams = tmp_path / "weights.safetensors", tmp_path / "teams.toml"
     weights.write_bytes(BUILTIN_PATH.read_bytes())
-    backend = start_backend(MOBILESAM_CHECKPOINT=str(weights))
+    teams.write_text('[red]\nurl = "http://127.0.0.1:9"\n')
+    backend = start_backend(
+        MOBILESAM_CHECKPOINT=str(weights), LABEL_STUDIOS=str(teams), ALLOWED_HOSTS=""
+    )
 
-    def version() -> str:
-        return httpx.get(f"{backend.url}/health", timeout=60).json()["model_version"]
+    def version(team: str = "red") -> str | None:
+        answer = httpx.get(f"{backend.url}/{team}/health", timeout=60)
+        return answer.json()["model_version"] if answer.status_code == 200 else None
 
     first = version()
-    weights.write_bytes(b"no weights")
-    backend.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "nothing is reloaded, the workers go on as before" in backend.log)
-    assert version() == first
+    for path in (weights, teams):
+        good = path.read_bytes()
+        path.write_bytes(b"damaged")
+        known = len(backend.log)
+        backend.process.send_signal(signal.SIGHUP)
+        refusal = "nothing is reloaded, the workers go on as before"
+        wait_until(lambda known=known, refusal=refusal: refusal in backend.log[known:])
+        assert version() == first
+        path.write_bytes(good)
 
     other_weights(weights)
+    teams.write_text(teams.read_text() + '[blue]\nurl = "http://127.0.0.1:9"\n')
     backend.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: version() != first)
+    wait_until(lambda: version("blue") is not None)
+    assert version("blue") != first
     backend.stop()
 
 

@@ -93,7 +93,7 @@ class TestDisk:
     def test_notes_of_tasks_do_not_pile_up(self, tmp_path: Path) -> None:
         tier = DiskTier(tmp_path, 8 * 4096)
         for task_id in range(40):
-            tier.note_task(task_id, "key")
+            tier.note_task(str(task_id), "key")
         tier.put("key", embedding())
         deadline = time.monotonic() + 30
         while len(list(tmp_path.glob("tasks/*/*"))) > 8:

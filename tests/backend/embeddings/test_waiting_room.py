@@ -20,3 +20,16 @@ def test_one_key_takes_half_of_the_seats_and_all_keys_all() -> None:
     with ExitStack() as waiting:  # all seats are free again
         for key in ("a", "a", "b", "b"):
             waiting.enter_context(room.seat(key))
+
+
+def test_each_team_has_seats_of_its_own() -> None:
+    room = WaitingRoom(2)
+    with ExitStack() as waiting:
+        for key in ("red.a", "red.b"):
+            waiting.enter_context(room.seat(key, "red"))
+        with pytest.raises(ImageError, match="click again"), room.seat("red.c", "red"):
+            pass
+        for key in ("blue.a", "blue.b"):
+            waiting.enter_context(room.seat(key, "blue"))
+    with room.seat("red.c", "red"):  # the seats are free again
+        pass
