@@ -20,19 +20,32 @@ from safetensors.numpy import save_file
 
 from model.weights import BUILTIN_PATH
 
-# Workers with small limits. A worker loads only when the file "may-load" is there.
+# Workers with small limits. A worker loads only when the file "may-load" is there, and the decoder
+# of a project is not found before the file "may-find" is there.
 PLANTED = """
 import pathlib, time
 from backend import channels, worker
 
 channels.CONNECTIONS = worker.CONNECTIONS = 8
 channels._QUEUE_S = 1.0
-FILE = pathlib.Path(__file__).with_name("may-load")
+FOLDER = pathlib.Path(__file__).parent
+
+def wait_for(name):
+    while not (FOLDER / name).exists():
+        time.sleep(0.05)
 
 class PlantedWorker(worker.WaitressWorker):
     def load_wsgi(self):
-        while not FILE.exists():
-            time.sleep(0.05)
+        from backend.versions.project_decoders import ProjectDecoders
+
+        find = ProjectDecoders.of
+
+        def of(self, project_id, wait_s=0.0):
+            wait_for("may-find")
+            return find(self, project_id, wait_s)
+
+        wait_for("may-load")
+        ProjectDecoders.of = of
         super().load_wsgi()
 """
 
@@ -88,6 +101,7 @@ def slow_host(square) -> Iterator[ImageHost]:
 def may_load(tmp_path: Path) -> Path:
     """While this file is missing, planted workers do not begin to serve."""
     (tmp_path / "planted.py").write_text(PLANTED)
+    (tmp_path / "may-find").touch()
     path = tmp_path / "may-load"
     path.touch()
     return path
@@ -247,6 +261,25 @@ def test_when_all_threads_are_busy_short_requests_are_answered_and_clicks_refuse
         refused(second.result(), "the backend is overloaded: try again in a few seconds")
         slow_host.release()
         assert first.result().status_code == 200
+
+
+def test_health_is_answered_while_setups_wait_for_a_decoder(start, may_load: Path) -> None:
+    backend = start()
+    may_find = may_load.with_name("may-find")
+    may_find.unlink()
+    setup = {"project": "1.2", "hostname": "http://127.0.0.1:1"}
+    with ThreadPoolExecutor() as pool:
+        waiting = [
+            pool.submit(httpx.post, f"{backend.url}/setup", json=setup, timeout=60)
+            for _ in range(5)  # fewer than the connections
+        ]
+        wait_until(lambda: "127.0.0.1:1" in backend.log)
+        time.sleep(0.5)
+        for _ in range(3):
+            assert httpx.get(f"{backend.url}/health", timeout=60).status_code == 200
+        assert not any(answer.done() for answer in waiting)
+        may_find.touch()
+        assert {answer.result().status_code for answer in waiting} == {200}
 
 
 def test_connections_over_the_limit_are_refused(start) -> None:
