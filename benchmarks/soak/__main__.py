@@ -82,7 +82,11 @@ def _run(options: argparse.Namespace, folder: Path, can_fill: bool) -> Summary:
             backend = Backend(folder / "log", free_port(), **settings)
             try:
                 annotators = Annotators(
-                    backend.url, images.url, _LABEL_CONFIG, questions, options.pause
+                    backend.url,
+                    images.url,
+                    _LABEL_CONFIG,
+                    questions,
+                    lambda rng: rng.expovariate(1 / options.pause),
                 )
                 faults = Faults(backend, redis, images, folder / "cache", can_fill)
                 with _watched(faults, annotators) as resident, _precomputing(folder, settings):

@@ -6,7 +6,7 @@ import base64
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -44,7 +44,7 @@ class Annotators:
         images: the URL that the pictures lie below.
         label_config: a config whose masks come as bitmasks.
         questions: what annotators click.
-        pause_s: the mean time between two clicks of an annotator, seconds.
+        pause: the time before the next click of an annotator, seconds.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Annotators:
         images: str,
         label_config: str,
         questions: Sequence[Question],
-        pause_s: float,
+        pause: Callable[[random.Random], float],
     ) -> None:
         self.clicks: list[Click] = []
         self._url = url
         self._images = images
         self._label_config = label_config
         self._questions = questions
-        self._pause_s = pause_s
+        self._pause = pause
         self._begun = time.monotonic()
         self._may_stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -90,7 +90,7 @@ class Annotators:
                 self._open(client, picture)
                 of_picture = [one for one in self._questions if one.picture == picture]
                 for question in rng.sample(of_picture, min(_CLICKS_A_TASK, len(of_picture))):
-                    if self._may_stop.wait(rng.expovariate(1 / self._pause_s)):
+                    if self._may_stop.wait(self._pause(rng)):
                         return
                     self._click(client, question)
 
