@@ -18,6 +18,16 @@ _IOUS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 _CLICKS = (1, 2, 3, 4, 5, 7, 10, 20)
 _MOST_VERSIONS = 40  # of all projects, in a process; each takes 5 KB of the counts' file
 
+CAUSES = (
+    *("image", "task", "overload", "request", "password"),
+    *("engine", "memory", "quality", "internal"),
+)
+TIERS = ("memory", "disk", "redis")
+JOB_OUTCOMES = ("done", "failed", "dropped")
+PREANNOTATION_OUTCOMES = ("answered", "written", "failed", "dropped")
+CLICK_OUTCOMES = ("mask", "empty", "unanswerable")
+SUGGESTION_OUTCOMES = ("shown", "accepted", "corrected", "rejected")
+
 REQUESTS = Counter("mobilesam_requests", "HTTP requests", ["route", "status"])
 FAILURES = Counter("mobilesam_failures", "Failures, by cause", ["cause"])
 CLICKS = Counter("mobilesam_clicks", "Interactive requests, by outcome", ["outcome"])
@@ -59,6 +69,19 @@ OBJECT_CLICKS = Histogram(
     "mobilesam_object_clicks", "Clicks for each object kept", _OF_VERSION, buckets=_CLICKS
 )
 
+# Prometheus takes the first value of a count for its beginning. So counts begin at zero.
+for _cause in CAUSES:
+    FAILURES.labels(_cause)
+for _outcome in CLICK_OUTCOMES:
+    CLICKS.labels(_outcome)
+for _outcome in JOB_OUTCOMES:
+    JOBS.labels(_outcome)
+for _outcome in PREANNOTATION_OUTCOMES:
+    PREANNOTATIONS.labels(_outcome)
+for _tier in TIERS:
+    EMBEDDING_HITS.labels(_tier)
+    TIER_FAILURES.labels(_tier)
+
 _versions: set[tuple[str, str]] = set()
 _versions_lock = threading.Lock()
 
@@ -73,6 +96,10 @@ def of_version(project: str, version: str) -> tuple[str, str]:
             if len(_versions) >= _MOST_VERSIONS:
                 return "other", "other"
             _versions.add((project, version))
+            for outcome in SUGGESTION_OUTCOMES:
+                SUGGESTIONS.labels(project, version, outcome)
+            CORRECTED_IOU.labels(project, version)
+            OBJECT_CLICKS.labels(project, version)
     return project, version
 
 

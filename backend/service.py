@@ -58,7 +58,7 @@ class Service:
     label_studio: LabelStudio
 
     def start_background(self) -> None:
-        """Begin to work in the background: for images, late tasks, decoders and counts."""
+        """Begin to work in the background: on the next images, late tasks, decoders and counts."""
         self.prefetcher.start()
         self.retrieval.start()
         self.decoders.start()

@@ -11,9 +11,6 @@ from backend import metrics
 from backend.log import Problem
 from backend.service import Service, Services
 
-_OUTCOMES = ("shown", "accepted", "corrected", "rejected")
-_TIERS = ("memory", "disk", "redis")
-
 
 def page(services: Services, problems: list[Problem]) -> Response:
     """The page. The browser needs no other file for it."""
@@ -48,7 +45,9 @@ def _quality(counts: metrics.Counts) -> list[tuple[str, str]]:
     lines = []
     for (project, version), found in sorted(outcomes.items()):
         of_version_labels = (("project", project), ("version", version))
-        shown, accepted, corrected, rejected = (int(found.get(o, 0)) for o in _OUTCOMES)
+        shown, accepted, corrected, rejected = (
+            int(found.get(o, 0)) for o in metrics.SUGGESTION_OUTCOMES
+        )
         iou = _mean(counts, "mobilesam_corrected_iou", of_version_labels)
         clicks = _mean(counts, "mobilesam_object_clicks", of_version_labels)
         lines.append(
@@ -75,14 +74,11 @@ def _facts(services: Services) -> list[tuple[str, Any]]:
         number = total(f"{name}_seconds_count")
         return "none yet" if seconds is None else f"{1000 * seconds:.0f} ms (mean of {number})"
 
-    clicks = {o: total("clicks_total", outcome=o) for o in ("mask", "empty", "unanswerable")}
-    jobs = {o: total("jobs_total", outcome=o) for o in ("done", "failed", "dropped")}
-    made = {
-        o: total("preannotations_total", outcome=o)
-        for o in ("answered", "written", "failed", "dropped")
-    }
-    hits = {tier: total("embedding_hits_total", tier=tier) for tier in _TIERS}
-    failures = {tier: total("tier_failures_total", tier=tier) for tier in _TIERS}
+    clicks = {o: total("clicks_total", outcome=o) for o in metrics.CLICK_OUTCOMES}
+    jobs = {o: total("jobs_total", outcome=o) for o in metrics.JOB_OUTCOMES}
+    made = {o: total("preannotations_total", outcome=o) for o in metrics.PREANNOTATION_OUTCOMES}
+    hits = {tier: total("embedding_hits_total", tier=tier) for tier in metrics.TIERS}
+    failures = {tier: total("tier_failures_total", tier=tier) for tier in metrics.TIERS}
     segmenter = services.any.segmenter
     return [
         ("Model", f"{segmenter.model_version} on {segmenter.engine}"),
