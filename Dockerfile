@@ -59,6 +59,8 @@ CMD ["gunicorn", "_wsgi:app"]
 
 FROM server AS gpu
 COPY --from=gpu-packages /venv /venv
+# The learner, which needs torch.
+COPY training ./training
 
 FROM server AS cpu
 COPY --from=cpu-packages /venv /venv

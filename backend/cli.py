@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from backend import __version__
-from backend.commands import connect, doctor, export, preannotate, precompute
+from backend.commands import connect, doctor, export, learn, preannotate, precompute
 from backend.label_studio.errors import LabelStudioError
 from backend.regions.errors import MalformedRequestError
 from backend.settings import Settings
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (precompute, preannotate, export, connect, doctor):
+    for command in (precompute, preannotate, export, learn, connect, doctor):
         command.add_to(commands)
     for added in commands.choices.values():
         added.add_argument(

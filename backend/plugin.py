@@ -128,7 +128,7 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         ]
 
     def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Do nothing: MobileSAM does not learn from annotations."""
+        """Do nothing: the learner is a process of its own (``python -m backend learn``)."""
         return {}
 
 

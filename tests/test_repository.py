@@ -48,7 +48,7 @@ def test_without_a_target_the_image_is_that_of_cpus() -> None:
 def test_the_image_holds_everything_that_serves() -> None:
     copied = {
         name
-        for stage in ("cpu", "cpu-packages", "gpu-packages")
+        for stage in ("cpu", "gpu", "cpu-packages", "gpu-packages")
         for line in container.instructions(stage)
         if line.startswith("COPY ") and "--from" not in line
         for name in line.split()[1:-1]

@@ -89,6 +89,11 @@ class Segmenter:
         self._encoder = shared.encoder
 
     @property
+    def predictor(self) -> Predictor:
+        """The loaded model, which makes all embeddings."""
+        return self._predictor
+
+    @property
     def model_version(self) -> str:
         """The name of the weights, as Label Studio shows it."""
         return self._predictor.checkpoint.model_version

@@ -166,17 +166,21 @@ class DecoderTrainer:
             torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
 
     @torch.no_grad()
-    def mean_ious(self, lessons: Lessons) -> list[float]:
+    def mean_ious(self, lessons: Lessons, share: float = 1.0) -> list[float]:
         """How good the averaged decoder is now, on lessons that it does not learn.
 
         The clicks are the same each time.
+
+        Args:
+            lessons: what to find.
+            share: see :meth:`averaged_network`.
 
         Returns:
             The mean IoU of the first answers, and after each correction.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network = self.averaged_network()
+            network = self.averaged_network(share)
             found = [self._ious(network, lessons, rows) for rows in _chunks(len(lessons))]
         return np.concatenate(found).mean(axis=0).tolist() if found else []
 
@@ -196,15 +200,23 @@ class DecoderTrainer:
             is_click = torch.zeros_like(is_click)
         return torch.stack(ious, dim=1).double().cpu().numpy()
 
-    def averaged_network(self) -> MobileSAM:
-        """The network with the averaged decoder."""
+    @torch.no_grad()
+    def averaged_network(self, share: float = 1.0) -> MobileSAM:
+        """The network with the averaged decoder.
+
+        Args:
+            share: of the way from the base to the averaged weights. In between, much of what was
+                learnt is there and little is forgotten (Wortsman et al., "Robust fine-tuning of
+                zero-shot models", CVPR 2022).
+        """
         network = copy.deepcopy(self._base)
-        network.load_state_dict(self._average, strict=False)
+        for name, parameter in _learnt(network):
+            parameter.lerp_(self._average[name], share)
         return network
 
-    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """All tensors of the averaged decoder, by the names of the checkpoint."""
-        tensors = self.averaged_network().state_dict()
+    def tensors(self, share: float = 1.0) -> dict[str, npt.NDArray[np.float32]]:
+        """All tensors of :meth:`averaged_network`'s decoder, by the names of the checkpoint."""
+        tensors = self.averaged_network(share).state_dict()
         return {
             name: value.cpu().numpy()
             for name, value in tensors.items()

@@ -33,6 +33,7 @@ _CHECK_STEPS = 50  # between two looks at the watched tasks
 _PATIENCE = 4  # looks without progress
 _WATCHED = 48  # objects of watched tasks, and of watched scenes
 _ALLOWED_LOSS = 0.005  # IoU on the watched scenes; the gate allows twice as much
+_SHARES = (1.0, 0.7, 0.5, 0.3)  # of the way from the base
 _STATE, _BEST = "state.pt", "best.safetensors"
 
 
@@ -162,26 +163,31 @@ class _State:
             self._save()
 
     def _check(self, *, is_last: bool) -> None:
-        """Keep the decoder if it is the best so far and has not forgotten what the base knows."""
-        score = self._score(self._watched)
-        loss = self.progress.scenes - (self._score(self._scenes) or 0.0)
-        is_better = score is None or self.progress.best is None or score > self.progress.best
-        if is_better and loss <= _ALLOWED_LOSS:
-            self._change(best=score, best_step=self._trainer.step)
-            self._keep_best()
+        """Keep the decoder if it is the best so far and has not forgotten what the base knows.
+
+        A decoder that has forgotten too much goes back towards the base until it knows enough.
+        """
+        for share in _SHARES:
+            loss = self.progress.scenes - (self._score(self._scenes, share) or 0.0)
+            if loss <= _ALLOWED_LOSS:
+                score = self._score(self._watched, share)
+                if score is None or self.progress.best is None or score > self.progress.best:
+                    self._change(best=score, best_step=self._trainer.step)
+                    self._keep_best(share)
+                break
         waited = self._trainer.step - self.progress.best_step
         self._change(is_done=is_last or waited >= _PATIENCE * _CHECK_STEPS)
 
-    def _score(self, lessons: Lessons) -> float | None:
-        ious = self._trainer.mean_ious(lessons)
+    def _score(self, lessons: Lessons, share: float = 1.0) -> float | None:
+        ious = self._trainer.mean_ious(lessons, share)
         return float(np.mean(ious)) if ious else None
 
     def _change(self, **fields: Any) -> None:
         self.progress = Progress(**{**vars(self.progress), **fields})
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, share: float = 1.0) -> None:
         with write_atomically(self._best_path) as file:
-            file.write(safetensors.numpy.save(self._trainer.tensors()))
+            file.write(safetensors.numpy.save(self._trainer.tensors(share)))
 
     def _save(self) -> None:
         state: Mapping[str, Any] = {

@@ -1,6 +1,5 @@
 """A small base to learn from, and a domain that looks unlike anything that the base has learnt."""
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,21 +11,7 @@ import pytest
 from model.crops import Crop
 from model.predictor import Predictor, load_predictor
 from model.types import ImageEmbedding
-from model.weights import BUILTIN_PATH
 from training.learning.pictures import Object, Picture
-
-
-@pytest.fixture(scope="session")
-def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in checkpoint with input frames of 256 pixels, four times as fast."""
-    from model.checkpoint import read_metadata
-    from model.network.checkpoint import add_metadata
-
-    path = tmp_path_factory.mktemp("base") / "small.safetensors"
-    path.write_bytes(BUILTIN_PATH.read_bytes())
-    config = {**json.loads(read_metadata(path)["config"]), "image_size": 256}
-    add_metadata(path, {"config": json.dumps(config)})
-    return path
 
 
 @pytest.fixture(scope="session")

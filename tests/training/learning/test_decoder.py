@@ -125,3 +125,13 @@ def test_a_look_at_watched_lessons_changes_nothing(network: MobileSAM) -> None:
     state = torch.get_rng_state()
     assert trainer.mean_ious(lessons()) == trainer.mean_ious(lessons())
     assert torch.get_rng_state().equal(state)
+
+
+def test_part_of_the_way_back_to_the_base(network: MobileSAM) -> None:
+    trainer = DecoderTrainer(network, RECIPE, "cpu")
+    base = trainer.tensors()
+    for _ in range(3):
+        trainer.train_step(lessons(), lessons(seed=1), 0)
+    learnt, half = trainer.tensors(), trainer.tensors(0.5)
+    assert difference(trainer.tensors(0), base) == 0
+    assert difference(half, {name: (base[name] + learnt[name]) / 2 for name in base}) < 1e-6

@@ -77,7 +77,7 @@ def test_many_objects_of_few_lucky_tasks_are_no_proof() -> None:
             "had accepted", id="accepted masks",
         ),
         pytest.param(
-            pairs(GAINS), UNCHANGED, 0.5, "negative clicks change 50%", id="deaf to negative clicks"
+            pairs(GAINS), UNCHANGED, 0.5, "heeds 50% of the negative", id="deaf to negative clicks"
         ),
     ],
 )  # fmt: skip

@@ -1,0 +1,90 @@
+"""The learner as a process of its own. The serving process never learns."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from backend.learning.errors import LearningError
+
+logger = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).parents[2]
+_LOG = "log.txt"
+
+
+def run(project_id: int, arguments: Sequence[str] = (), output: IO[bytes] | None = None) -> int:
+    """Run the learner and wait for its end.
+
+    Args:
+        project_id: the project that learns.
+        arguments: further arguments of ``python -m training.learning``.
+        output: where its output goes; None is the output of this process.
+
+    Returns:
+        Its exit status: 0, or 1 if it could not learn.
+
+    Raises:
+        LearningError: torch or the learner is not installed here.
+    """
+    process = _start(project_id, arguments, output)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def run_in_background(project_id: int, folder: Path, arguments: Sequence[str] = ()) -> None:
+    """Start the learner and return. It goes on when this process ends.
+
+    Args:
+        project_id: the project that learns.
+        folder: of the project's runs. Its file ``log.txt`` gets the output.
+        arguments: further arguments of ``python -m training.learning``.
+
+    Raises:
+        LearningError: torch or the learner is not installed here.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / _LOG, "wb") as output:
+        process = _start(project_id, arguments, output)
+    # Somebody has to take notice of its end, or it would stay in the table of processes.
+    threading.Thread(target=process.wait, name="learner", daemon=True).start()
+
+
+def require_learner() -> None:
+    """Check that this installation can learn.
+
+    Raises:
+        LearningError: it cannot.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("torch", "timm", "training")):
+        raise LearningError(
+            "learning needs PyTorch, which is not installed here: python -m pip install -r"
+            " requirements.txt installs it, or use the Docker target gpu (serving a learnt decoder"
+            " needs no PyTorch)"
+        )
+
+
+def _start(
+    project_id: int, arguments: Sequence[str], output: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
+    require_learner()
+    command = [sys.executable, "-m", "training.learning", "--project", str(project_id), *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=output is not None,
+    )
