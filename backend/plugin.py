@@ -26,7 +26,6 @@ from backend.regions.labeling_config import LabelingConfig, whole_number
 from backend.regions.outputs import TAGLESS_OUTPUT
 from backend.service import Service
 from backend.settings import Settings
-from model.predictor import Predictor
 
 # label-studio-ml imports torch if torch is installed, but needs only torch.multiprocessing. While
 # torch is hidden, the library uses Python's multiprocessing, and the process stays small.
@@ -107,7 +106,8 @@ class MobileSAMBackend(LabelStudioMLBase):  # type: ignore[misc]
         decoder = service.decoders.of(project_id)
         predicted: list[dict[str, Any]] = []
         try:
-            shown = _predict_regions(service.segmenter, decoder.predictor, task, result, config)
+            segmenter = service.segmenter.with_decoder(decoder.predictor, decoder.model_version)
+            shown = _predict_regions(segmenter, task, result, config)
             predicted = [region for _, regions in shown for region in regions]
             service.recorder.shown(project_id, whole_number(task.get("id")), decoder.version, shown)
             metrics.CLICKS.labels("mask" if predicted else "empty").inc()
@@ -146,7 +146,6 @@ def _project_id(task: Mapping[str, Any], arguments: Mapping[str, Any]) -> int | 
 
 def _predict_regions(
     segmenter: Segmenter,
-    predictor: Predictor,
     task: Mapping[str, Any],
     result: Sequence[Any],
     config: LabelingConfig,
@@ -162,8 +161,7 @@ def _predict_regions(
         for interaction in interactions
     ]
     rendered: dict[int, list[dict[str, Any]]] = {}
-    segmented = masks.segment(segmenter, task, interactions, outputs, config, predictor=predictor)
-    for index, prediction in segmented:
+    for index, prediction in masks.segment(segmenter, task, interactions, outputs, config):
         interaction = interactions[index]
         if not prediction.mask.any():
             if interaction.is_tagless:

@@ -92,7 +92,7 @@ class Work:
             service.label_studio,
             self.project_id,
             self.order,
-            service.segmenter.model_version,
+            service.segmenter_of(self.project_id).model_version,
             replaces=self.replaces,
             detector=connect(name, service.images, http) if name else None,
         )
@@ -150,7 +150,8 @@ def preannotate_job(service: Service, ids: Sequence[int], work: Work) -> Report:
     """Give tasks their predictions on an RQ worker."""
     preannotator = work.preannotator(service)
     report = Report()
-    for part in _work(preannotator, service.segmenter, ids, work.threads):
+    segmenter = service.segmenter_of(work.project_id)
+    for part in _work(preannotator, segmenter, ids, work.threads):
         report.add(part)
     report.unknown = preannotator.unknown
     return report

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from backend.embeddings.disk_tier import DiskTier
 from backend.embeddings.redis_tier import RedisTier
@@ -56,6 +57,10 @@ class Service:
     retrieval: Retrieval
     recorder: Recorder
     label_studio: LabelStudio
+
+    def segmenter_of(self, project_id: int | None) -> Segmenter:
+        """The segmenter with the decoder of a project; see :meth:`ProjectDecoders.of`."""
+        return _segmenter_of(self.segmenter, self.decoders, project_id)
 
     def start_background(self) -> None:
         """Begin to work in the background: on the next images, late tasks, decoders and counts."""
@@ -156,20 +161,28 @@ class _Shared:
             team=team,
             shared=self.by_teams,
         )
+        decoders = ProjectDecoders(
+            self.predictor, connect_versions(settings), settings.learnt_decoders
+        )
         api = label_studio if is_known else None
         return Service(
             settings=settings,
             engine=self.engine,
             segmenter=segmenter,
             images=images,
-            decoders=ProjectDecoders(
-                self.predictor, connect_versions(settings), settings.learnt_decoders
-            ),
+            decoders=decoders,
             prefetcher=Prefetcher(segmenter, api, team),
-            retrieval=Retrieval(segmenter, api),
+            retrieval=Retrieval(partial(_segmenter_of, segmenter, decoders), api),
             recorder=Recorder(_place(settings), api, team),
             label_studio=label_studio,
         )
+
+
+def _segmenter_of(
+    segmenter: Segmenter, decoders: ProjectDecoders, project_id: int | None
+) -> Segmenter:
+    decoder = decoders.of(project_id)
+    return segmenter.with_decoder(decoder.predictor, decoder.model_version)
 
 
 def _check_workers(settings: Settings, engine: Engine) -> None:

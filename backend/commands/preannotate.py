@@ -17,8 +17,9 @@ from backend.preannotate import (
 from backend.predictions.boxes import ANNOTATIONS, PREDICTIONS, is_own
 from backend.predictions.orders import Order
 from backend.predictions.preannotator import Outcome, Preannotator
-from backend.service import Service, connect_label_studio
+from backend.service import Service, connect_label_studio, connect_versions
 from backend.settings import Settings
+from backend.versions.project_decoders import model_version
 from model import weights
 from model.everything import EverythingSettings
 
@@ -118,14 +119,17 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     label_studio = connect_label_studio(settings)
     ids = task_lists.task_ids(label_studio, options.project, options.filter)
     if options.dry_run:
-        version = weights.obtain(settings.checkpoint, settings.model_dir).model_version
+        base = weights.obtain(settings.checkpoint, settings.model_dir).model_version
+        number = connect_versions(settings).active(options.project)
+        version = model_version(base, options.project, number)
         preannotator = work.counter(label_studio, version)
         return _tell_plan(count(preannotator, ids), preannotator.model_version)
     if options.queue:
         return _tell(preannotate_on_workers(settings, work, ids))
     service = Service.start(settings)
     preannotator = work.preannotator(service)
-    report = preannotate_here(preannotator, service.segmenter, ids, options.workers)
+    segmenter = service.segmenter_of(options.project)
+    report = preannotate_here(preannotator, segmenter, ids, options.workers)
     _tell_of_choice(preannotator)
     return _tell(report)
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -87,6 +88,18 @@ class Segmenter:
         self._recent_images = shared.recent_images
         self._mask_inputs = shared.mask_inputs
         self._encoder = shared.encoder
+        self._model_version = predictor.checkpoint.model_version
+
+    def with_decoder(self, predictor: Predictor, model_version: str) -> Segmenter:
+        """A segmenter that answers with the decoder of a project, from the same embeddings.
+
+        Args:
+            predictor: has the decoder, and shares the image encoder with this segmenter.
+            model_version: the name of the decoder.
+        """
+        other = copy(self)
+        other._predictor, other._model_version = predictor, model_version
+        return other
 
     @property
     def predictor(self) -> Predictor:
@@ -96,7 +109,7 @@ class Segmenter:
     @property
     def model_version(self) -> str:
         """The name of the weights, as Label Studio shows it."""
-        return self._predictor.checkpoint.model_version
+        return self._model_version
 
     @property
     def encode_batch(self) -> int:
@@ -169,7 +182,6 @@ class Segmenter:
         prompts: Sequence[Prompt],
         *,
         refine: bool = True,
-        predictor: Predictor | None = None,
         priority: Priority = Priority.CLICK,
     ) -> list[MaskPrediction]:
         """Predict the masks of objects in one image.
@@ -180,22 +192,19 @@ class Segmenter:
             prompts: one for each object, in pixels of the image.
             refine: whether a small object is predicted again in a crop of the image. The first
                 prediction in a crop takes another encode.
-            predictor: answers with the decoder of a project. It must share the image encoder with
-                the predictor of this segmenter. None: the predictor of this segmenter answers.
             priority: how urgent the masks are. The embeddings of crops are kept for clicks only:
                 the next click on the object needs the same crop.
 
         Returns:
             One prediction for each prompt, in the order of the prompts.
         """
-        predictor = predictor or self._predictor
         embed_crop = partial(self.embed_crop, ref, embedding, priority) if refine else None
         return interactive.segment(
-            predictor,
+            self._predictor,
             embedding,
             prompts,
             embed_crop=embed_crop,
-            mask_inputs=self._mask_inputs.of(predictor),
+            mask_inputs=self._mask_inputs.of(self._predictor),
         )
 
     def segment_everything(

@@ -18,7 +18,7 @@ from backend.regions.prompts import Interaction
 from backend.regions.region_items import Rectangle
 from model.cleanup import box_around
 from model.everything import EverythingSettings
-from model.predictor import MAX_BATCH, Predictor
+from model.predictor import MAX_BATCH
 from model.types import MaskPrediction
 
 logger = logging.getLogger(__name__)
@@ -124,15 +124,11 @@ def segment(
     outputs: Sequence[Output],
     config: LabelingConfig,
     priority: Priority = Priority.CLICK,
-    predictor: Predictor | None = None,
 ) -> Iterator[tuple[int, MaskPrediction]]:
     """The mask of each interaction, with the index of the interaction.
 
     The objects of an image are decoded together, but not more than a batch of them: the masks of
     many objects at full size would take gigabytes.
-
-    Args:
-        predictor: see :meth:`Segmenter.segment`.
     """
     of_image: dict[_Image, list[int]] = {}
     for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
@@ -149,7 +145,6 @@ def segment(
                 [interactions[index].prompt(embedding.original_size) for index in batch],
                 refine=image.refine,
                 priority=priority,
-                predictor=predictor,
             )
             yield from zip(batch, found, strict=True)
 

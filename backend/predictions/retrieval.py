@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -54,7 +54,7 @@ class Retrieval:
     Nothing is written before :meth:`start`.
 
     Args:
-        segmenter: embeds the images and predicts the masks.
+        segmenter_of: gives the segmenter of a project, or of an unknown project (None).
         label_studio: where the predictions of late tasks are written. None: nowhere.
         many_tasks_s: how long an answer for several tasks may take, seconds.
         one_task_s: how long an answer for one task may take, seconds.
@@ -62,12 +62,12 @@ class Retrieval:
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter_of: Callable[[int | None], Segmenter],
         label_studio: LabelStudio | None,
         many_tasks_s: float = _MANY_TASKS_S,
         one_task_s: float = _ONE_TASK_S,
     ) -> None:
-        self._segmenter = segmenter
+        self._segmenter_of = segmenter_of
         self._label_studio = label_studio
         self._many_tasks_s = many_tasks_s
         self._one_task_s = one_task_s
@@ -89,15 +89,16 @@ class Retrieval:
         """
         order = _order(config)
         answers: list[Any] = [[] for _ in tasks]
-        if order is None:
+        if order is None or not tasks:
             return answers
-        version = order.model_version(self._segmenter.model_version)
+        segmenter = self._segmenter_of(whole_number(tasks[0].get("project")))
+        version = order.model_version(segmenter.model_version)
         is_one = len(tasks) == 1
         pool = self._of_annotators if is_one else self._of_many
         priority = Priority.OPENED if is_one else Priority.REST
         wanted = [i for i, task in enumerate(tasks) if not self._is_done(task, version)]
         futures: dict[Future[Prediction | None], int] = {
-            pool.submit(self._predict, order, tasks[index], config, priority): index
+            pool.submit(_predict, segmenter, order, tasks[index], config, priority): index
             for index in wanted[:_MOST_ANSWERED]
         }
         ready, late = wait(futures, timeout=self._one_task_s if is_one else self._many_tasks_s)
@@ -112,19 +113,6 @@ class Retrieval:
     def wait_until_written(self) -> None:
         """Wait until no late task is left."""
         self._late.wait_until_empty()
-
-    def _predict(
-        self, order: Order, task: Task, config: LabelingConfig, priority: Priority
-    ) -> Prediction | None:
-        try:
-            prediction = order.predict(self._segmenter, task, config, priority)
-        except _EXPECTED as error:
-            _note_failure(task.get("id"), error)
-            return None
-        if prediction is None or not prediction["result"]:
-            return None
-        metrics.PREANNOTATIONS.labels("answered").inc()
-        return prediction
 
     def _is_done(self, task: Task, version: str) -> bool:
         with self._lock:
@@ -181,26 +169,42 @@ class Retrieval:
             order = _order(LabelingConfig.parse(project["label_config"]))
             if order is None:
                 return
-            weights = self._segmenter.model_version
+            segmenter = self._segmenter_of(project_id)
+            weights = segmenter.model_version
             preannotator = Preannotator(self._label_studio, project_id, order, weights)
             for task in preannotator.tasks(preannotator.open_tasks(ids, removes_surplus=True)):
-                self._write_one(preannotator, task)
+                _write_one(preannotator, segmenter, task)
         finally:
             with self._lock:
                 self._late_ids.difference_update(ids)
 
-    def _write_one(self, preannotator: Preannotator, task: Task) -> None:
-        try:
-            outcome = preannotator.preannotate(self._segmenter, task)
-        except _EXPECTED as error:
-            _note_failure(task["id"], error)
-            return
-        if outcome is Outcome.WRITTEN:
-            metrics.PREANNOTATIONS.labels("written").inc()
-
     @staticmethod
     def _pool(name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(_THREADS, name, initializer=yield_to_other_threads)
+
+
+def _predict(
+    segmenter: Segmenter, order: Order, task: Task, config: LabelingConfig, priority: Priority
+) -> Prediction | None:
+    try:
+        prediction = order.predict(segmenter, task, config, priority)
+    except _EXPECTED as error:
+        _note_failure(task.get("id"), error)
+        return None
+    if prediction is None or not prediction["result"]:
+        return None
+    metrics.PREANNOTATIONS.labels("answered").inc()
+    return prediction
+
+
+def _write_one(preannotator: Preannotator, segmenter: Segmenter, task: Task) -> None:
+    try:
+        outcome = preannotator.preannotate(segmenter, task)
+    except _EXPECTED as error:
+        _note_failure(task["id"], error)
+        return
+    if outcome is Outcome.WRITTEN:
+        metrics.PREANNOTATIONS.labels("written").inc()
 
 
 def _order(config: LabelingConfig) -> Order | None:

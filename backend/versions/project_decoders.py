@@ -22,6 +22,17 @@ _WATCHED = 200  # projects; those that were asked for least recently are forgott
 _WAIT_S = 10.0  # a click waits this long for the decoder of its project, once after a start
 
 
+def model_version(base: str, project_id: int, number: Version) -> str:
+    """The name of a version of a project, as Label Studio shows it.
+
+    Args:
+        base: the name of the checkpoint.
+        project_id: the project.
+        number: the version; None is the base.
+    """
+    return base if number is None else f"{base} v{number} of project {project_id}"
+
+
 @dataclass(frozen=True)
 class ServedDecoder:
     """A decoder that answers.
@@ -208,7 +219,7 @@ class ProjectDecoders:
         return ServedDecoder(predictor, number, self._name(project_id, number))
 
     def _name(self, project_id: int, number: int) -> str:
-        return f"{self._base.model_version} v{number} of project {project_id}"
+        return model_version(self._base.model_version, project_id, number)
 
     def _serve(self, project_id: int, project: _Project, served: ServedDecoder) -> None:
         with self._lock:

@@ -165,7 +165,7 @@ def test_tasks_that_are_not_ready_in_time_are_written_later(
     tasks = label_studio.tasks(project_id)
     for task in tasks:
         task["predictions"] = label_studio.predictions(task["id"])
-    retrieval = Retrieval(service.segmenter, service.label_studio, many_tasks_s=0)
+    retrieval = Retrieval(service.segmenter_of, service.label_studio, many_tasks_s=0)
     answers = retrieval.answer(tasks, LabelingConfig.parse(BOXES))
     # What waits is not done a second time when somebody asks again.
     late = [task for task, answer in zip(tasks, answers, strict=True) if answer == []]
@@ -184,7 +184,7 @@ def test_a_forged_request_writes_nothing(
     project_id = project(config(""), True, True)
     tasks = label_studio.tasks(project_id)
     forged = [{**task, "predictions": [{"id": 1, "result": [box()]}]} for task in tasks]
-    retrieval = Retrieval(service.segmenter, service.label_studio, many_tasks_s=0)
+    retrieval = Retrieval(service.segmenter_of, service.label_studio, many_tasks_s=0)
     retrieval.answer(forged, LabelingConfig.parse(BOXES))
     retrieval.start()
     retrieval.wait_until_written()

@@ -177,3 +177,37 @@ def test_a_version_of_another_checkpoint_never_serves(
     sentence = "version 1 of project 1 does not serve: it was learnt from another checkpoint"
     assert sentence in backend.log
     assert sentence in backend.client.get("/status").text
+
+
+def test_masks_without_a_click_come_from_the_decoder_of_the_project_too(
+    tmp_path: Path, start_backend, learnt, record: DecoderRecord, url: str
+) -> None:
+    versions = DecoderVersions(tmp_path / "projects")
+    versions.add(1, learnt(1), record)
+    versions.activate(1, 1)
+    backend = start_backend(MODEL_DIR=str(tmp_path))
+    box = {
+        "type": "rectanglelabels",
+        "from_name": "box",
+        "to_name": "image",
+        "value": {"x": 30, "y": 25, "width": 40, "height": 50, "rectanglelabels": ["Object"]},
+    }
+    config = (
+        '<View><Image name="image" value="$image"/>'
+        '<BrushLabels name="tag" toName="image" model_preannotate="boxes">'
+        '<Label value="Object"/></BrushLabels>'
+        '<RectangleLabels name="box" toName="image"><Label value="Object"/></RectangleLabels>'
+        "</View>"
+    )
+
+    def prediction(project_id: int) -> dict:
+        drawn = [{"model_version": "yolo", "result": [box]}]
+        task = {"id": 1, "project": project_id, "data": {"image": url}, "predictions": drawn}
+        body = {"tasks": [task], "label_config": config}
+        (found,) = backend.client.post("/predict", json=body).json()["results"]
+        return found
+
+    of_project, of_base = prediction(1), prediction(2)
+    assert of_project["model_version"] == "mobile-sam-builtin v1 of project 1 boxes"
+    assert of_base["model_version"] == "mobile-sam-builtin boxes"
+    assert of_project["result"][0]["value"]["rle"] != of_base["result"][0]["value"]["rle"]
