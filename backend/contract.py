@@ -10,11 +10,12 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 from werkzeug.exceptions import BadRequest
 
 from backend import __version__, metrics, request_context, webhooks
 from backend.label_studio.project_uid import project_id
+from backend.learning.starts import LearningStarts
 from backend.plugin import MobileSAMBackend
 from backend.regions.labeling_config import LabelingConfig, whole_number
 from backend.service import Service, Services
@@ -63,15 +64,16 @@ def health_paths(services: Services) -> Blueprint:
     return paths
 
 
-def label_studio_paths(service: Service, services: Services, *, is_proven: bool) -> Blueprint:
+def label_studio_paths(service: Service, services: Services, starts: LearningStarts) -> Blueprint:
     """The paths of one Label Studio.
 
     Args:
         service: answers the requests.
         services: of all teams.
-        is_proven: whether every caller of ``/setup`` has sent a password.
+        starts: starts the learner.
     """
     paths = Blueprint("label-studio", __name__)
+    is_proven = service.settings.basic_auth is not None  # callers of /setup have sent a password
 
     def version_of(uid: Any) -> str:
         """The model version of a project by Label Studio's name of the project."""
@@ -119,6 +121,7 @@ def label_studio_paths(service: Service, services: Services, *, is_proven: bool)
         logger.debug("webhook: %s", action)
         service.prefetcher.event(action, body)
         service.recorder.event(action, body)
+        starts.event(action, webhooks.project_id(body), has_password=g.has_password)
         return jsonify({}), HTTPStatus.CREATED
 
     return paths

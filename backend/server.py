@@ -19,9 +19,11 @@ from backend.access import AccessRules
 from backend.contract import WrongTeamError, health_paths, label_studio_paths
 from backend.embeddings.waiting_room import TooManyWaitingError
 from backend.fast_json import FastJSON
+from backend.learning.runs import LearningRuns
+from backend.learning.starts import LearningStarts, starter
 from backend.log import Problems, keep_problems
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
-from backend.service import Services
+from backend.service import Service, Services
 from backend.settings import Settings
 from backend.status import page as status_page
 from backend.watchdog import EngineHungError
@@ -55,9 +57,8 @@ def create_app(settings: Settings) -> Flask:
     app.teardown_request(lambda _: request_context.end())
     app.register_blueprint(_operator_paths(services, problems))
     app.register_blueprint(health_paths(services))
-    for team, of_team in (settings.teams or {"": settings}).items():
-        is_proven = of_team.basic_auth is not None
-        paths = label_studio_paths(services.by_team[team], services, is_proven=is_proven)
+    for team, service in services.by_team.items():
+        paths = label_studio_paths(service, services, _learning_starts(service))
         if team:
             paths.register_blueprint(health_paths(services))
         prefix = f"/{team}" if team else None
@@ -74,6 +75,18 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(OutOfDeviceMemoryError, _out_of_device_memory)
     app.register_error_handler(Exception, _internal_error)
     return app
+
+
+def _learning_starts(service: Service) -> LearningStarts:
+    settings = service.settings
+    runs = LearningRuns.of(settings)
+    return LearningStarts(
+        service.label_studio,
+        runs,
+        starter(runs, settings.redis_url, settings.team),
+        settings.learn_every,
+        needs_password=settings.basic_auth is not None,
+    )
 
 
 def _operator_paths(services: Services, problems: Problems) -> Blueprint:

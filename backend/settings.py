@@ -67,6 +67,7 @@ class Settings:
         cache_dir: the folder of embeddings, shared by all workers and kept after a restart.
         cache_disk_gb: the largest size of the folder, GiB. 0: no embeddings on disk.
         learnt_decoders: how many learnt decoders of projects each worker keeps loaded.
+        learn_every: a project learns after so many new annotations. 0: only when somebody asks.
         redis_url: the Redis in which several hosts share embeddings and learnt decoders, or None.
         host, port: the address to listen on.
         workers, threads: the number of processes, and of simultaneous requests in each process.
@@ -93,6 +94,7 @@ class Settings:
     cache_dir: Path = field(default_factory=lambda: expanded(DEFAULT_CACHE_DIR))
     cache_disk_gb: float = 10
     learnt_decoders: int = 4
+    learn_every: int = 0
     redis_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 9090
@@ -147,6 +149,7 @@ class Settings:
             cache_dir=read.path("CACHE_DIR") or read.home("CACHE_DIR", DEFAULT_CACHE_DIR),
             cache_disk_gb=read.decimal("CACHE_DISK_GB", cls.cache_disk_gb, 0, 1 << 20),
             learnt_decoders=read.number("LEARNT_DECODERS", cls.learnt_decoders, 1, 100),
+            learn_every=read.number("LEARN_EVERY", cls.learn_every, 0, 1_000_000),
             redis_url=read.url("REDIS_URL", schemes=("redis", "rediss", "unix")),
             host=read.text("HOST") or cls.host,
             port=read.number("PORT", cls.port, 1, 65535),

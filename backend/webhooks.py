@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -36,3 +38,10 @@ def read(request: Request) -> bytes:
             f" and this one has {len(body) >> 20}"
         )
     return body
+
+
+def project_id(body: Mapping[str, Any]) -> int | None:
+    """The project that an event is of; None where it names no project."""
+    project = body.get("project")
+    number = project.get("id") if isinstance(project, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

@@ -154,15 +154,26 @@ class LabelStudio(WebServerProcess):
         with ZipFile(BytesIO(response.content)) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
 
-    def connect(self, project_id: int, backend_url: str) -> int:
+    def connect(
+        self, project_id: int, backend_url: str, password: tuple[str, str] | None = None
+    ) -> int:
         """Make a backend the only interactive backend of a project.
+
+        Args:
+            project_id: the project.
+            backend_url: where the backend answers.
+            password: the user and the password of the backend, or None.
 
         Returns:
             Label Studio's id of the backend.
         """
         for other in self._call("GET", "/api/ml", params={"project": project_id}):
             self._call("DELETE", f"/api/ml/{other['id']}")
-        return self._session.connect_backend(project_id, backend_url)
+        return self._session.connect_backend(project_id, backend_url, password)
+
+    def start_training(self, backend_id: int) -> None:
+        """Send the request of the button *Start training*."""
+        self._call("POST", f"/api/ml/{backend_id}/train")
 
     def ask(self, backend_id: int, task_id: int, context: Mapping[str, Any]) -> dict[str, Any]:
         """Send a prompt as the editor does; returns its ``data`` or its ``errors``."""

@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     else:
         if settings.label_studio_url is None:
             raise ValueError("learn needs LABEL_STUDIO_URL")
-        return process.run(project_id, _arguments(options))
+        return process.run(project_id, _arguments(options), settings.team)
     print(_serving(project_id, versions))
     return 0
 
@@ -67,7 +67,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
 
 
 def _show_status(project_id: int, settings: Settings) -> int:
-    runs = LearningRuns(settings.model_dir / "projects", settings.redis_url)
+    runs = LearningRuns.of(settings)
     print(_progress(runs, project_id))
     text = runs.report(project_id).get("text")
     if text:

@@ -19,13 +19,13 @@ _ROOT = Path(__file__).parents[2]
 _LOG = "log.txt"
 
 
-def run(project_id: int, arguments: Sequence[str] = (), output: IO[bytes] | None = None) -> int:
+def run(project_id: int, arguments: Sequence[str] = (), team: str = "") -> int:
     """Run the learner and wait for its end.
 
     Args:
         project_id: the project that learns.
         arguments: further arguments of ``python -m training.learning``.
-        output: where its output goes; None is the output of this process.
+        team: whose project learns, where several Label Studios use this backend.
 
     Returns:
         Its exit status: 0, or 1 if it could not learn.
@@ -33,7 +33,7 @@ def run(project_id: int, arguments: Sequence[str] = (), output: IO[bytes] | None
     Raises:
         LearningError: torch or the learner is not installed here.
     """
-    process = _start(project_id, arguments, output)
+    process = _start(project_id, arguments, team)
     try:
         return process.wait()
     except BaseException:
@@ -42,13 +42,16 @@ def run(project_id: int, arguments: Sequence[str] = (), output: IO[bytes] | None
         raise
 
 
-def run_in_background(project_id: int, folder: Path, arguments: Sequence[str] = ()) -> None:
+def run_in_background(
+    project_id: int, folder: Path, arguments: Sequence[str] = (), team: str = ""
+) -> None:
     """Start the learner and return. It goes on when this process ends.
 
     Args:
         project_id: the project that learns.
         folder: of the project's runs. Its file ``log.txt`` gets the output.
         arguments: further arguments of ``python -m training.learning``.
+        team: whose project learns, where several Label Studios use this backend.
 
     Raises:
         LearningError: torch or the learner is not installed here.
@@ -56,7 +59,7 @@ def run_in_background(project_id: int, folder: Path, arguments: Sequence[str] = 
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / _LOG, "wb") as output:
-        process = _start(project_id, arguments, output)
+        process = _start(project_id, arguments, team, output)
     # Somebody has to take notice of its end, or it would stay in the table of processes.
     threading.Thread(target=process.wait, name="learner", daemon=True).start()
 
@@ -76,10 +79,12 @@ def require_learner() -> None:
 
 
 def _start(
-    project_id: int, arguments: Sequence[str], output: IO[bytes] | None
+    project_id: int, arguments: Sequence[str], team: str, output: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
     require_learner()
     command = [sys.executable, "-m", "training.learning", "--project", str(project_id), *arguments]
+    if team:
+        command += ["--team", team]
     return subprocess.Popen(
         command,
         cwd=_ROOT,

@@ -15,6 +15,7 @@ import redis.exceptions
 from filelock import FileLock, Timeout
 
 from backend.learning.errors import LearningError
+from backend.settings import Settings
 from model.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,18 @@ class LearningRuns:
     Args:
         folder: holds a folder for each project.
         redis_url: the Redis that several hosts share, or None.
+        team: keeps the projects of several Label Studios apart, whose numbers may be equal.
     """
 
-    def __init__(self, folder: Path, redis_url: str | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, redis_url: str | None, team: str = "") -> None:
+        self._folder = folder / team
         self._redis_url = redis_url
+        self._prefix = ":".join(filter(None, ["mobile-sam:learning", team]))
+
+    @classmethod
+    def of(cls, settings: Settings) -> LearningRuns:
+        """The runs of one Label Studio's projects."""
+        return cls(settings.model_dir / "projects", settings.redis_url, settings.team)
 
     def folder(self, project_id: int) -> Path:
         """The folder of a project's runs."""
@@ -92,7 +100,7 @@ class LearningRuns:
             yield
             return
         client = redis.Redis.from_url(self._redis_url, socket_timeout=_REDIS_TIMEOUT_S)
-        lock = client.lock(f"mobile-sam:learning:{project_id}", timeout=_LEASE_S)
+        lock = client.lock(f"{self._prefix}:{project_id}", timeout=_LEASE_S)
         try:
             is_held = lock.acquire(blocking=False)
         except redis.RedisError as error:

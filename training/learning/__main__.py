@@ -26,9 +26,10 @@ _NICENESS = 15
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the learner. Returns the exit status: 0, or 1 if there was nothing to judge."""
-    plan = _parse(arguments)
+    options = _parser().parse_args(arguments)
+    plan = _plan(options)
     os.nice(_NICENESS)
-    settings = Settings.from_env()
+    settings = Settings.from_env().of_team(options.team)
     try:
         report = learn_project(plan, settings)
     except (LabelStudioError, HttpClientError, OSError, ValueError) as error:
@@ -41,21 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _note(settings: Settings, plan: Plan, sentence: str) -> None:
     """Keep the sentence for --status, since the button of Label Studio shows nothing."""
-    runs = LearningRuns(settings.model_dir / "projects", settings.redis_url)
+    runs = LearningRuns.of(settings)
     if not runs.is_running(plan.project_id):
         runs.note_progress(plan.project_id, {"phase": "ended", "sentence": sentence})
 
 
-def _parse(arguments: Sequence[str] | None) -> Plan:
+def _parser() -> argparse.ArgumentParser:
     defaults = Plan(0)
     parser = argparse.ArgumentParser(prog="python -m training.learning", description=__doc__)
     parser.add_argument("--project", type=int, required=True, metavar="ID")
+    parser.add_argument("--team", metavar="NAME")
     parser.add_argument("--minutes", type=float, default=defaults.minutes)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--minimum-tasks", type=int, default=defaults.minimum_tasks)
     parser.add_argument("--minimum-objects", type=int, default=defaults.minimum_objects)
     parser.add_argument("--if-changed", action="store_true")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
         options.project,
         dataclasses.replace(Recipe(), steps=options.steps),

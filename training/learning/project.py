@@ -77,7 +77,7 @@ def learn_project(
         LabelStudioError: no answer.
         OSError, ValueError: a file or a setting cannot be used.
     """
-    runs = LearningRuns(settings.model_dir / "projects", settings.redis_url)
+    runs = LearningRuns.of(settings)
     with runs.hold(plan.project_id):
         service = Service.start(settings)
         return _Learning(plan, settings, service, runs, counts).run()
