@@ -135,3 +135,9 @@ def test_part_of_the_way_back_to_the_base(network: MobileSAM) -> None:
     learnt, half = trainer.tensors(), trainer.tensors(0.5)
     assert difference(trainer.tensors(0), base) == 0
     assert difference(half, {name: (base[name] + learnt[name]) / 2 for name in base}) < 1e-6
+
+
+def test_the_decoder_has_no_batch_norm_whose_statistics_would_drift(network: MobileSAM) -> None:
+    parts = (network.prompt_encoder, network.mask_decoder)
+    modules = [module for part in parts for module in part.modules()]
+    assert not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in modules)
