@@ -68,6 +68,8 @@ class LearningStarts:
         self._looked: cachetools.TTLCache[tuple[int, bool], bool] = cachetools.TTLCache(
             _REMEMBERED, _EVERY_S, time.monotonic
         )
+        # A run that learnt nothing leaves no report. It is not repeated at every annotation.
+        self._tried: cachetools.LRUCache[int, int] = cachetools.LRUCache(_REMEMBERED)
         self._seats = threading.BoundedSemaphore(_AT_ONCE)
 
     def event(self, action: str, project_id: int | None, *, has_password: bool) -> None:
@@ -99,6 +101,7 @@ class LearningStarts:
                 logger.info("project %d learns already", project_id)
             elif is_asked or self._has_enough_new(project_id, project):
                 logger.info("project %d begins to learn", project_id)
+                self._tried[project_id] = _annotations(project)
                 self._start(project_id)
         except (LabelStudioError, LearningError, OSError, redis.RedisError) as error:
             logger.error("project %d cannot learn: %s", project_id, error)
@@ -107,7 +110,12 @@ class LearningStarts:
 
     def _has_enough_new(self, project_id: int, project: Mapping[str, Any]) -> bool:
         known = self._runs.report(project_id).get("data", {}).get("annotations") or 0
-        return (project.get("total_annotations_number") or 0) - known >= self._every
+        return _annotations(project) - max(known, self._tried.get(project_id, 0)) >= self._every
+
+
+def _annotations(project: Mapping[str, Any]) -> int:
+    """How many annotations a project has, as the API says."""
+    return project.get("total_annotations_number") or 0
 
 
 def starter(runs: LearningRuns, redis_url: str | None, team: str = "") -> Start:

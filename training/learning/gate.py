@@ -25,7 +25,7 @@ from training.scores import Score
 
 FEWEST_TASKS = 5  # held out; the chance of fewer tasks is no measure
 ALLOWED_LOSS = 0.01  # IoU
-_OBSERVED = 60  # objects of a picture that are judged, at most
+_JUDGED = 240  # objects, at most, and about as many of each picture: both decoders find each
 _DRAWS = 4000
 _LOWER = 0.05  # one-sided
 _ALLOWED_OBSTINACY = 0.1  # share of the negative clicks
@@ -101,16 +101,17 @@ def judge_pairs(
     description: str,
     on_progress: Callable[[], None] = lambda: None,
 ) -> list[Pair]:
-    """Find every object of the pictures with both decoders; shows a progress bar.
+    """Find objects of the pictures with both decoders; shows a progress bar.
 
-    Pictures whose image is not available are left out.
+    At most 240 objects are judged. Pictures whose image is not available are left out.
     """
     pairs = []
+    most = _of_each(pictures)
     for picture in tqdm(pictures, description, unit="image", mininterval=1):
         on_progress()
         try:
             embedding = picture.embed()
-            for one in picture.objects[:_OBSERVED]:
+            for one in picture.objects[:most]:
                 before, after = (_score(p, picture, embedding, one.mask) for p in (base, learnt))
                 pairs.append(Pair(picture.task_id, one.origin, before, after))
         except ImageError:
@@ -118,7 +119,7 @@ def judge_pairs(
     return pairs
 
 
-def heeded_share(predictor: Predictor, pictures: Iterable[Picture]) -> float:
+def heeded_share(predictor: Predictor, pictures: Sequence[Picture]) -> float:
     """How often a negative click takes its place out of a mask that is too large.
 
     The first click is in the middle of the object, and the negative click is in the middle of what
@@ -129,10 +130,11 @@ def heeded_share(predictor: Predictor, pictures: Iterable[Picture]) -> float:
         A share; 1 where no mask is too large.
     """
     heeded: list[bool] = []
+    most = _of_each(pictures)
     for picture in pictures:
         with suppress(ImageError):
             embedding = picture.embed()
-            found = (_heeds(predictor, embedding, one.mask) for one in picture.objects[:_OBSERVED])
+            found = (_heeds(predictor, embedding, one.mask) for one in picture.objects[:most])
             heeded += [answer for answer in found if answer is not None]
     return round(float(np.mean(heeded)), 4) if heeded else 1.0
 
@@ -158,6 +160,11 @@ def decide(own: Sequence[Pair], scenes: Sequence[Pair], heeded: tuple[float, flo
     return Verdict(
         not reasons, tuple(reasons), len(own), tasks, gains, scenes_loss, accepted_loss, heeded
     )
+
+
+def _of_each(pictures: Sequence[Picture]) -> int:
+    """How many objects of each picture are judged, at most."""
+    return max(2, _JUDGED // max(1, len(pictures)))
 
 
 def _score(

@@ -34,7 +34,7 @@ from training.learning.run import Progress, Tensors, prepare, train
 _PAGE = 20  # tasks; annotations may have megabytes
 _SNAPSHOT, _WORK = "annotations.json.gz", "work"
 _PROGRESS_S = 2.0
-_JUDGED = 100  # pictures of held-out tasks, the newest
+_JUDGED = 120  # pictures of held-out tasks, the newest
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
+from backend.learning import starts
 from backend.learning.runs import LearningRuns
 from backend.learning.starts import LearningStarts
 
@@ -115,3 +116,15 @@ def test_other_events_start_nothing(tmp_path: Path) -> None:
     for action in ("TASKS_CREATED", "ANNOTATIONS_DELETED", "PROJECT_UPDATED", ""):
         learner.event(action)
     assert learner.api.asked == []
+
+
+def test_a_run_that_learnt_nothing_is_not_repeated_at_every_annotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts, "_EVERY_S", 0)
+    learner = Started(tmp_path, annotations=50, every=50)
+    for annotations in (50, 51, 99, 100):
+        learner.api.annotations = annotations
+        learner.event("ANNOTATION_CREATED")
+    assert learner.projects == [1, 1]  # at 50 and at 100
+    assert len(learner.api.asked) == 4
