@@ -65,6 +65,7 @@ class Prefetcher:
 
     def start(self) -> None:
         """Begin to work, in threads of its own: as many as images make a batch."""
+        metrics.WAITING.labels(self._team).set(0)
         for _ in range(self._segmenter.encode_batch):
             threading.Thread(target=self._work, name="prefetch", daemon=True).start()
 
