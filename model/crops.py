@@ -10,6 +10,7 @@ crop, and often a click on a neighbour does too. The embedding of that crop is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -127,6 +128,53 @@ def crop_for(prediction: MaskPrediction, prompt: Prompt, tokens: int) -> Crop | 
     longer = max(height, width)
     if box is None:
         return None
+    side = _side(box, longer, tokens)
+    if side is None:
+        return None
+    left, top, right, bottom = box
+    x, crop_width = _placed((left + right) / 2, side, width)
+    y, crop_height = _placed((top + bottom) / 2, side, height)
+    return Crop(x, y, crop_width, crop_height)
+
+
+def shared_crops(
+    prompts: Sequence[Prompt], original_size: tuple[int, int], tokens: int
+) -> list[Crop | None]:
+    """Choose crops for many boxes, so that few crops are encoded.
+
+    The crops are as large as those of :func:`crop_for`. A box need not be in the middle of its
+    crop: there is room around it, as much as :func:`crop_for` leaves at worst.
+
+    Args:
+        prompts: boxes, in pixels of the image.
+        original_size: (H, W) of the image.
+        tokens: the number of tokens along the side of the network's grid.
+
+    Returns:
+        For each box the crop, or None where :func:`crop_for` gives none.
+    """
+    height, width = original_size
+    chosen: list[Crop | None] = [None] * len(prompts)
+    fitting: dict[Crop, set[int]] = {}
+    for index, prompt in enumerate(prompts):
+        box = _corners(prompt.point_coords)
+        side = _side(box, max(height, width), tokens)
+        if side is not None:
+            for x, crop_width in _places(box[0], box[2], side, width):
+                for y, crop_height in _places(box[1], box[3], side, height):
+                    fitting.setdefault(Crop(x, y, crop_width, crop_height), set()).add(index)
+    while fitting:
+        # The crop of most boxes, again and again.
+        crop = max(fitting, key=lambda crop: len(fitting[crop]))
+        indices = fitting.pop(crop)
+        for index in indices:
+            chosen[index] = crop
+        fitting = {other: rest for other, of in fitting.items() if (rest := of - indices)}
+    return chosen
+
+
+def _side(box: Box, longer: int, tokens: int) -> int | None:
+    """The side of the crop for an object, pixels; None for a large object."""
     left, top, right, bottom = box
     size = max(right - left, bottom - top) + 1
     if size > _SMALL_TOKENS * longer / tokens:
@@ -134,11 +182,7 @@ def crop_for(prediction: MaskPrediction, prompt: Prompt, tokens: int) -> Crop | 
     side = longer
     while side // 2 >= max(size / _LARGEST_SHARE, _SMALLEST_CROP):
         side //= 2
-    if side == longer:
-        return None
-    x, crop_width = _placed((left + right) / 2, side, width)
-    y, crop_height = _placed((top + bottom) / 2, side, height)
-    return Crop(x, y, crop_width, crop_height)
+    return None if side == longer else side
 
 
 def _extent(mask: Mask, prompt: Prompt) -> Box | None:
@@ -164,9 +208,35 @@ def _extent(mask: Mask, prompt: Prompt) -> Box | None:
         x, y, width, height = (step * side for side in cv2.boundingRect(main.view(np.uint8)))
         first = np.array([left + x, top + y])
         corners = np.concatenate([wanted, [first, first + (width - 1, height - 1)]])
-    left, top = corners.min(axis=0)
-    right, bottom = corners.max(axis=0)
+    return _corners(corners)
+
+
+def _corners(coords: npt.NDArray[np.float32]) -> Box:
+    """The box around points, N x 2."""
+    left, top = coords.min(axis=0)
+    right, bottom = coords.max(axis=0)
     return float(left), float(top), float(right), float(bottom)
+
+
+def _places(low: float, high: float, side: int, length: int) -> list[tuple[int, int]]:
+    """Along one axis: begin and length of every crop with room around an object.
+
+    The room is half a step, or ends at the edge of the image. The crop whose middle is nearest
+    always counts.
+    """
+    nearest = _placed((low + high) / 2, side, length)
+    if side >= length:
+        return [nearest]
+    step = side / _STEPS
+    found = {nearest}
+    for number in range(int((high - side) // step), int(low // step) + 2):
+        begin = min(max(round(number * step), 0), length - side)
+        has_room = (begin == 0 or low - begin >= step / 2) and (
+            begin == length - side or begin + side - 1 - high >= step / 2
+        )
+        if has_room and begin <= low and high <= begin + side - 1:
+            found.add((begin, side))
+    return sorted(found)
 
 
 def _placed(centre: float, side: int, length: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ Three rules are added to the network:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,8 +23,8 @@ import numpy as np
 
 from model import transforms
 from model.cleanup import enforce_clicks, remove_small_regions
-from model.crops import Crop, crop_for
-from model.predictor import Predictor
+from model.crops import Crop, crop_for, shared_crops
+from model.predictor import MAX_BATCH, Predictor
 from model.transforms import LOW_RES_STRIDE, TOKEN_STRIDE
 from model.types import FOREGROUND, ImageEmbedding, LowResPrediction, MaskPrediction, Prompt
 
@@ -87,18 +87,83 @@ def segment(
         crop_embedding = embed_crop(crop)
         if crop_embedding is None:
             continue
-        crop_prompts = [crop.prompt(prompts[index]) for index in indices]
-        refined = _segment_view(predictor, crop_embedding, crop_prompts, mask_inputs)
-        for index, refinement in zip(indices, refined, strict=True):
-            if not refinement.mask.any():
-                continue
-            if not crop.touches_crop_edge(refinement.mask, embedding.original_size):
-                predictions[index] = replace(
-                    predictions[index],
-                    mask=crop.uncrop(refinement.mask, embedding.original_size),
-                    iou_prediction=refinement.iou_prediction,
-                )
+        refined = _segment_crop(
+            predictor,
+            crop_embedding,
+            crop,
+            [prompts[index] for index in indices],
+            embedding.original_size,
+            mask_inputs,
+        )
+        for row, refinement in refined.items():
+            index = indices[row]
+            low_res_mask = predictions[index].low_res_mask
+            predictions[index] = replace(refinement, low_res_mask=low_res_mask)
     return predictions
+
+
+def segment_boxes(
+    predictor: Predictor,
+    embedding: ImageEmbedding,
+    prompts: Sequence[Prompt],
+    *,
+    embed_crop: EmbedCrop | None = None,
+) -> Iterator[tuple[int, MaskPrediction]]:
+    """Segment many boxes of one image, as :func:`segment` does, and faster.
+
+    Boxes share crops, and a box that gets its mask in a crop is not predicted in the whole image.
+    No more than ``MAX_BATCH`` full-size masks are in memory.
+
+    Args:
+        predictor: the loaded model.
+        embedding: the embedding of the whole image, made by this predictor.
+        prompts: one box for each object, in pixels of the image.
+        embed_crop: embeds a crop of the image. None switches crop refinement off.
+
+    Returns:
+        A prediction for each box, with the index of the box. Boxes of one crop come together. The
+        ``low_res_mask`` is that of the view that the mask comes from.
+    """
+    tokens = predictor.engine.image_size // TOKEN_STRIDE
+    crops: list[Crop | None] = [None] * len(prompts)
+    if embed_crop is not None:
+        crops = shared_crops(prompts, embedding.original_size, tokens)
+    in_crop: dict[Crop | None, list[int]] = {}
+    for index, crop in enumerate(crops):
+        in_crop.setdefault(crop, []).append(index)
+    for crop, indices in in_crop.items():
+        view = embed_crop(crop) if embed_crop is not None and crop is not None else None
+        for begin in range(0, len(indices), MAX_BATCH):
+            batch = indices[begin : begin + MAX_BATCH]
+            refined: dict[int, MaskPrediction] = {}
+            if view is not None and crop is not None:
+                boxes = [prompts[index] for index in batch]
+                found = _segment_crop(predictor, view, crop, boxes, embedding.original_size)
+                refined = {batch[row]: prediction for row, prediction in found.items()}
+            rest = [index for index in batch if index not in refined]
+            whole = _segment_view(predictor, embedding, [prompts[i] for i in rest], None)
+            yield from refined.items()
+            yield from zip(rest, whole, strict=True)
+
+
+def _segment_crop(
+    predictor: Predictor,
+    view: ImageEmbedding,
+    crop: Crop,
+    prompts: Sequence[Prompt],
+    original_size: tuple[int, int],
+    mask_inputs: MaskInputs | None = None,
+) -> dict[int, MaskPrediction]:
+    """The masks in a crop, as masks of the whole image, by the indices of their prompts.
+
+    Empty masks are left out, and objects that may be larger than the crop shows.
+    """
+    predictions = _segment_view(predictor, view, list(map(crop.prompt, prompts)), mask_inputs)
+    return {
+        index: replace(found, mask=crop.uncrop(found.mask, original_size))
+        for index, found in enumerate(predictions)
+        if found.mask.any() and not crop.touches_crop_edge(found.mask, original_size)
+    }
 
 
 def _segment_view(

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 
+_DECODED_BYTES = 100 << 20  # of an image that is kept while its crops are embedded
+
 
 @dataclass(frozen=True)
 class SharedByTeams:
@@ -182,9 +184,8 @@ class Segmenter:
         prompts: Sequence[Prompt],
         *,
         refine: bool = True,
-        priority: Priority = Priority.CLICK,
     ) -> list[MaskPrediction]:
-        """Predict the masks of objects in one image.
+        """Predict the masks of objects in one image. An annotator waits for them.
 
         Args:
             ref: the image.
@@ -192,13 +193,11 @@ class Segmenter:
             prompts: one for each object, in pixels of the image.
             refine: whether a small object is predicted again in a crop of the image. The first
                 prediction in a crop takes another encode.
-            priority: how urgent the masks are. The embeddings of crops are kept for clicks only:
-                the next click on the object needs the same crop.
 
         Returns:
             One prediction for each prompt, in the order of the prompts.
         """
-        embed_crop = partial(self.embed_crop, ref, embedding, priority) if refine else None
+        embed_crop = partial(self.embed_crop, ref, embedding, Priority.CLICK) if refine else None
         return interactive.segment(
             self._predictor,
             embedding,
@@ -206,6 +205,31 @@ class Segmenter:
             embed_crop=embed_crop,
             mask_inputs=self._mask_inputs.of(self._predictor),
         )
+
+    def segment_boxes(
+        self,
+        ref: ImageRef,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        refine: bool = True,
+        priority: Priority = Priority.REST,
+    ) -> Iterator[tuple[int, MaskPrediction]]:
+        """Predict the masks of many boxes in one image. Nobody has clicked.
+
+        Args:
+            ref: the image.
+            embedding: the embedding of the image.
+            prompts: one box for each object, in pixels of the image.
+            refine: whether small objects are predicted in crops. The crops are not kept: only
+                the next click on an object needs the same crop.
+            priority: how urgent the masks are.
+
+        Returns:
+            A prediction for each box, with the index of the box.
+        """
+        embed_crop = self._crop_embedder(ref, embedding, priority) if refine else None
+        return interactive.segment_boxes(self._predictor, embedding, prompts, embed_crop=embed_crop)
 
     def segment_everything(
         self,
@@ -222,7 +246,7 @@ class Segmenter:
             settings: what counts as an object.
             priority: how urgent the masks are.
         """
-        embed_crop = partial(self.embed_crop, ref, embedding, priority)
+        embed_crop = self._crop_embedder(ref, embedding, priority)
         return segment_everything(self._predictor, embedding, settings, embed_crop)
 
     def embed_crop(
@@ -241,7 +265,7 @@ class Segmenter:
                 return self._kept_crop(ref, whole, crop)
             return self._encode_crop(ref, whole, crop, Demand(priority))
         except ImageError as error:
-            logger.warning("%s: a small object was not refined in a crop: %s", ref, error)
+            _note_unrefined(ref, error)
             return None
 
     def _is_stale(self, ref: ImageRef, embedding: ImageEmbedding, priority: Priority) -> bool:
@@ -255,6 +279,30 @@ class Segmenter:
     def forget_task(self, task_id: int) -> None:
         """Remove the embeddings of a deleted task."""
         self._store.forget_task(f"{self._prefix}{task_id}")
+
+    def _crop_embedder(
+        self, ref: ImageRef, whole: ImageEmbedding, priority: Priority
+    ) -> interactive.EmbedCrop:
+        """Embeds crops of an image that nobody has clicked on.
+
+        The crops are not kept. The image is decoded once, unless it is very large.
+        """
+        decoded: list[Pixels] = []
+
+        def embed_crop(crop: Crop) -> ImageEmbedding | None:
+            begun = time.perf_counter()
+            try:
+                image = decoded[0] if decoded else self._whole(ref, whole)
+                if image.size <= _DECODED_BYTES and not decoded:
+                    decoded.append(image)
+                pixels = crop.cut(image)
+                load_s = time.perf_counter() - begun
+                return self._encode_cut(pixels, crop, Demand(priority), load_s)
+            except ImageError as error:
+                _note_unrefined(ref, error)
+                return None
+
+        return embed_crop
 
     def _kept_crop(self, ref: ImageRef, whole: ImageEmbedding, crop: Crop) -> ImageEmbedding:
         """The embedding of a crop, from the store if the store has it."""
@@ -291,6 +339,18 @@ class Segmenter:
         self, ref: ImageRef, whole: ImageEmbedding, crop: Crop, demand: Demand
     ) -> ImageEmbedding:
         begun = time.perf_counter()
+        pixels = crop.cut(self._whole(ref, whole))
+        return self._encode_cut(pixels, crop, demand, time.perf_counter() - begun)
+
+    def _encode_cut(
+        self, pixels: Pixels, crop: Crop, demand: Demand, load_s: float
+    ) -> ImageEmbedding:
+        embedding = self._encode(pixels, crop.size, demand, load_s)
+        metrics.CROP_ENCODES.inc()
+        return embedding
+
+    def _whole(self, ref: ImageRef, whole: ImageEmbedding) -> Pixels:
+        """The image of an embedding in full, H x W x 3 uint8 RGB."""
         name = f"{self._key(ref.key)} {whole.image_version}"
         loaded = self._recent_images.get(name)
         if loaded is None:
@@ -301,12 +361,7 @@ class Segmenter:
         image = loaded.whole(whole.original_size)
         if image.shape[:2] != whole.original_size:
             raise ImageError("the image was replaced after it was encoded")
-        pixels = crop.cut(image)
-        del image  # before the wait for the encoder
-        load_s = time.perf_counter() - begun
-        embedding = self._encode(pixels, crop.size, demand, load_s)
-        metrics.CROP_ENCODES.inc()
-        return embedding
+        return image
 
     def _encode(
         self, image: Pixels, original_size: tuple[int, int], demand: Demand, load_s: float
@@ -337,3 +392,7 @@ class Segmenter:
     def _prefix(self) -> str:
         """The team in keys and in names of tasks. No other part of a key has a dot."""
         return f"{self._team}." if self._team else ""
+
+
+def _note_unrefined(ref: ImageRef, error: ImageError) -> None:
+    logger.warning("%s: a small object was not refined in a crop: %s", ref, error)

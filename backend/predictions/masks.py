@@ -53,10 +53,16 @@ def predict_boxes(
     # Before the images: without an output, no image needs to be fetched.
     outputs = [config.output_for(box.to_name, box.labels) for box in boxes]
     rendered: dict[int, list[dict[str, Any]]] = {}
-    for index, found in segment(segmenter, task, boxes, outputs, config, priority=priority):
-        rendered[index] = rendering.render(found, boxes[index], outputs[index])
-        if not rendered[index]:
-            logger.warning("task %s: the model found nothing in a box", task.get("id"))
+    for image, indices in _by_image(task, boxes, outputs, config).items():
+        embedding = segmenter.embed(image.ref, reported_size=image.reported_size, priority=priority)
+        prompted = [boxes[index].prompt(embedding.original_size) for index in indices]
+        for row, found in segmenter.segment_boxes(
+            image.ref, embedding, prompted, refine=image.refine, priority=priority
+        ):
+            index = indices[row]
+            rendered[index] = rendering.render(found, boxes[index], outputs[index])
+            if not rendered[index]:
+                logger.warning("task %s: the model found nothing in a box", task.get("id"))
     result = [region for index in sorted(rendered) for region in rendered[index]]
     return _prediction(result, model_version(segmenter.model_version, OF_BOXES))
 
@@ -123,20 +129,14 @@ def segment(
     interactions: Sequence[Interaction],
     outputs: Sequence[Output],
     config: LabelingConfig,
-    priority: Priority = Priority.CLICK,
 ) -> Iterator[tuple[int, MaskPrediction]]:
-    """The mask of each interaction, with the index of the interaction.
+    """The mask of each interaction, with the index of the interaction. An annotator waits.
 
     The objects of an image are decoded together, but not more than a batch of them: the masks of
     many objects at full size would take gigabytes.
     """
-    of_image: dict[_Image, list[int]] = {}
-    for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
-        ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
-        image = _Image(ref, interaction.reported_size, output.crop_refinement)
-        of_image.setdefault(image, []).append(index)
-    for image, indices in of_image.items():
-        embedding = segmenter.embed(image.ref, reported_size=image.reported_size, priority=priority)
+    for image, indices in _by_image(task, interactions, outputs, config).items():
+        embedding = segmenter.embed(image.ref, reported_size=image.reported_size)
         for begin in range(0, len(indices), MAX_BATCH):
             batch = indices[begin : begin + MAX_BATCH]
             found = segmenter.segment(
@@ -144,7 +144,6 @@ def segment(
                 embedding,
                 [interactions[index].prompt(embedding.original_size) for index in batch],
                 refine=image.refine,
-                priority=priority,
             )
             yield from zip(batch, found, strict=True)
 
@@ -156,3 +155,18 @@ class _Image:
     ref: ImageRef
     reported_size: tuple[int, int] | None
     refine: bool
+
+
+def _by_image(
+    task: Mapping[str, Any],
+    interactions: Sequence[Interaction],
+    outputs: Sequence[Output],
+    config: LabelingConfig,
+) -> dict[_Image, list[int]]:
+    """The indices of the interactions on each image."""
+    of_image: dict[_Image, list[int]] = {}
+    for index, (interaction, output) in enumerate(zip(interactions, outputs, strict=True)):
+        ref = config.image_ref(task, interaction.to_name, interaction.item_index or 0)
+        image = _Image(ref, interaction.reported_size, output.crop_refinement)
+        of_image.setdefault(image, []).append(index)
+    return of_image

@@ -15,11 +15,12 @@ from model import (
     interactive,
     load_predictor,
 )
-from model.crops import Crop, crop_for
+from model.crops import Crop, crop_for, shared_crops
 from model.weights import BUILTIN_PATH
 
 SIZE = (600, 900)
 TOKENS = 64
+DISCS = ((200, 150, 12), (215, 185, 12), (600, 300, 150))  # x, y, radius
 
 
 def found(mask: np.ndarray) -> MaskPrediction:
@@ -100,6 +101,46 @@ class TestWhichCrop:
         assert not crop.touches_crop_edge(seen, size)
 
 
+class TestSharedCrops:
+    @staticmethod
+    def boxes(count: int, seed: int, smallest: int, largest: int) -> list[Prompt]:
+        rng = np.random.default_rng(seed)
+        sides = rng.integers(smallest, largest, (count, 2))
+        corners = rng.uniform(0, np.array([SIZE[1], SIZE[0]]) - 1 - sides)
+        return [
+            Prompt.from_box((x, y, x + width, y + height))
+            for (x, y), (width, height) in zip(corners.tolist(), sides.tolist(), strict=True)
+        ]
+
+    def test_they_are_as_large_as_crops_of_one_box_and_have_room(self) -> None:
+        prompts = self.boxes(200, seed=0, smallest=5, largest=140)
+        everything = found(np.ones(SIZE, bool))
+        shared = shared_crops(prompts, SIZE, TOKENS)
+        assert None in shared
+        for prompt, crop in zip(prompts, shared, strict=True):
+            own = crop_for(everything, prompt, TOKENS)
+            assert (crop is None) == (own is None)
+            if crop is None or own is None:
+                continue
+            assert crop.size == own.size
+            (x0, y0), (x1, y1) = prompt.point_coords
+            for low, high, begin, side, length in (
+                (x0, x1, crop.left, crop.width, SIZE[1]),
+                (y0, y1, crop.top, crop.height, SIZE[0]),
+            ):
+                assert begin == 0 or low - begin >= side / 8 - 1
+                assert begin + side == length or begin + side - 1 - high >= side / 8 - 1
+
+    def test_many_boxes_need_fewer(self) -> None:
+        prompts = self.boxes(100, seed=1, smallest=30, largest=50)
+        everything = found(np.ones(SIZE, bool))
+        alone = {crop_for(everything, prompt, TOKENS) for prompt in prompts}
+        assert len(set(shared_crops(prompts, SIZE, TOKENS))) < 0.9 * len(alone)
+
+    def test_no_boxes(self) -> None:
+        assert shared_crops([], SIZE, TOKENS) == []
+
+
 class TestCrop:
     CROP = Crop(100, 50, 64, 32)
 
@@ -139,7 +180,7 @@ class TestSegment:
     def image(self) -> np.ndarray:
         """Two small discs, far apart, and a large one."""
         image = np.full((600, 900, 3), 120, np.uint8)
-        for x, y, radius in ((200, 150, 12), (215, 185, 12), (600, 300, 150)):
+        for x, y, radius in DISCS:
             image[disc(SIZE, x, y, radius)] = (210, 50, 40)
         return image
 
@@ -188,3 +229,37 @@ class TestSegment:
             predictor, embedding, [prompt], embed_crop=lambda crop: None
         )
         np.testing.assert_array_equal(first.mask, second.mask)
+
+    def test_many_boxes_get_the_masks_that_each_gets_alone(
+        self, predictor: Predictor, image: np.ndarray
+    ) -> None:
+        """Crops that begin elsewhere differ in the last pixels of an edge only."""
+        embedding = predictor.embed(image)
+        prompts = [
+            Prompt.from_box((x - r - 3, y - r - 3, x + r + 3, y + r + 3)) for x, y, r in DISCS
+        ] * 4
+
+        def embed_crop(crop: Crop) -> ImageEmbedding:
+            return predictor.embed(crop.cut(image))
+
+        alone = interactive.segment(predictor, embedding, prompts, embed_crop=embed_crop)
+        together = dict(
+            interactive.segment_boxes(predictor, embedding, prompts, embed_crop=embed_crop)
+        )
+        assert sorted(together) == list(range(len(prompts)))
+        for index, (x, y, r) in enumerate(DISCS * 4):
+            truth = disc(image.shape[:2], x, y, r)
+            for prediction in (alone[index], together[index]):
+                assert (prediction.mask & truth).sum() / (prediction.mask | truth).sum() > 0.8
+
+    def test_boxes_without_crops_are_predicted_in_the_whole_image(
+        self, predictor: Predictor, image: np.ndarray
+    ) -> None:
+        embedding = predictor.embed(image)
+        prompts = [Prompt.from_box((x - r, y - r, x + r, y + r)) for x, y, r in DISCS]
+        whole = interactive.segment(predictor, embedding, prompts)
+        for embed_crop in (None, lambda crop: None):
+            boxes = interactive.segment_boxes(predictor, embedding, prompts, embed_crop=embed_crop)
+            masks = {index: prediction.mask for index, prediction in boxes}
+            for index, prediction in enumerate(whole):
+                np.testing.assert_array_equal(masks[index], prediction.mask)
