@@ -31,7 +31,7 @@ from model.types import ImageEmbedding, MaskPrediction
 from model.view_frame import FoundMask, ViewFrame
 
 # A mask over so many points of the whole grid has had enough clicks with the first quarter of them.
-_MANY_POINTS = 20
+_MANY_POINTS = 60
 # How far the threshold of a mask is moved for its stability score, as in SAM.
 _STABILITY_OFFSET = 1.0
 
