@@ -213,8 +213,13 @@ class LabelingConfig:
 
 
 def whole_number(value: Any) -> int | None:
-    """An id as Label Studio writes it; None for anything else, True and False too."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number of 64 bits, such as an id of Label Studio; None for anything else.
+
+    True and False are no numbers. Longer numbers would become long names of files and of counts.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if -(2**63) <= value < 2**63 else None
 
 
 def _ref(task: Mapping[str, Any], url: str) -> ImageRef:

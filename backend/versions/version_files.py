@@ -34,6 +34,7 @@ class VersionFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._complaints: dict[int, str] = {}  # told once, until the file is right again
 
     def projects(self) -> list[int]:
         """The projects that have a folder."""
@@ -77,15 +78,12 @@ class VersionFiles:
         path = self._of(project_id) / _ACTIVATION_NAME
         try:
             data = _read(path, _LARGEST_ACTIVATION)
-            return Activation() if data is None else Activation.loads(data)
+            activation = Activation() if data is None else Activation.loads(data)
         except (OSError, ValueError) as error:
-            logger.warning(
-                "%s cannot be used (%s): the project is served without what it has learnt, until"
-                " a version is activated again",
-                path,
-                error,
-            )
+            self._complain(project_id, f"{path} cannot be used ({error})")
             return Activation()
+        self._complaints.pop(project_id, None)
+        return activation
 
     def set_activation(self, project_id: int, activation: Activation) -> None:
         """Note which version serves a project.
@@ -113,6 +111,15 @@ class VersionFiles:
             raise VersionError(
                 f"another process has been changing {folder} for {_LOCK_WAIT_S:.0f} s: try again"
             ) from error
+
+    def _complain(self, project_id: int, complaint: str) -> None:
+        if self._complaints.get(project_id) != complaint:
+            self._complaints[project_id] = complaint
+            logger.warning(
+                "%s: the project is served without what it has learnt, until a version is"
+                " activated again",
+                complaint,
+            )
 
     def _of(self, project_id: int) -> Path:
         return self._folder / str(project_id)

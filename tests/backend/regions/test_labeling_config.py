@@ -4,7 +4,7 @@ import pytest
 
 from backend.regions.controls import Label
 from backend.regions.errors import UnanswerableRequestError
-from backend.regions.labeling_config import LabelingConfig
+from backend.regions.labeling_config import LabelingConfig, whole_number
 
 LABELS = '<Label value="Object"/><Label value="Other"/>'
 
@@ -150,3 +150,11 @@ class TestRepeaters:
         task = {"data": {"document": [{"page": "/a.png"}] * 10_001}}
         with pytest.raises(UnanswerableRequestError, match="more than 10000 copies"):
             LabelingConfig.parse(PAGES).for_task(task)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(7, 7), (2**63 - 1, 2**63 - 1), (2**63, None), (-(10**30), None), (True, None), ("7", None)],
+)
+def test_whole_numbers_have_64_bits(value: object, found: int | None) -> None:
+    assert whole_number(value) == found
