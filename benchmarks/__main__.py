@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import gpu, report, serving, weights
+from benchmarks import gpu, report, serving, systems, weights
 from benchmarks.subjects import measured_in_own_process
 from demo.backend import ROOT
 
@@ -43,9 +43,13 @@ def main() -> None:
             name: measured_in_own_process(name, checkpoint, options.repetitions)
             for name in SUBJECTS
         }
+        others = {
+            name: systems.measured_in_own_process(name, checkpoint) for name in systems.SYSTEMS
+        }
     print(f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}\n")
     print(report.networks(subjects, floor))
     print(report.backend(served))
+    print(report.systems(others))
     print(on_gpu)
     report.plot(subjects, options.plot)
 
