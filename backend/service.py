@@ -172,7 +172,7 @@ class _Shared:
             images=images,
             decoders=decoders,
             prefetcher=Prefetcher(segmenter, api, team),
-            retrieval=Retrieval(partial(_segmenter_of, segmenter, decoders), api),
+            retrieval=Retrieval(partial(_segmenter_of, segmenter, decoders), api, team=team),
             recorder=Recorder(_place(settings), api, team),
             label_studio=label_studio,
         )

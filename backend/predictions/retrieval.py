@@ -11,10 +11,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from backend import metrics
+from backend import metrics, request_context
 from backend.embeddings.job_queue import Job, JobQueue, Source
 from backend.embeddings.priority import Priority, yield_to_other_threads
 from backend.embeddings.segmenter import Segmenter
@@ -58,6 +59,7 @@ class Retrieval:
         label_studio: where the predictions of late tasks are written. None: nowhere.
         many_tasks_s: how long an answer for several tasks may take, seconds.
         one_task_s: how long an answer for one task may take, seconds.
+        team: whose tasks these are, for the log.
     """
 
     def __init__(
@@ -66,7 +68,10 @@ class Retrieval:
         label_studio: LabelStudio | None,
         many_tasks_s: float = _MANY_TASKS_S,
         one_task_s: float = _ONE_TASK_S,
+        *,
+        team: str = "",
     ) -> None:
+        self._team = team
         self._segmenter_of = segmenter_of
         self._label_studio = label_studio
         self._many_tasks_s = many_tasks_s
@@ -98,7 +103,16 @@ class Retrieval:
         priority = Priority.OPENED if is_one else Priority.REST
         wanted = [i for i, task in enumerate(tasks) if not self._is_done(task, version)]
         futures: dict[Future[Prediction | None], int] = {
-            pool.submit(_predict, segmenter, order, tasks[index], config, priority): index
+            pool.submit(
+                # The log names the request and the team, as in the thread of the request.
+                copy_context().run,
+                _predict,
+                segmenter,
+                order,
+                tasks[index],
+                config,
+                priority,
+            ): index
             for index in wanted[:_MOST_ANSWERED]
         }
         ready, late = wait(futures, timeout=self._one_task_s if is_one else self._many_tasks_s)
@@ -149,6 +163,7 @@ class Retrieval:
             )
 
     def _work(self) -> None:
+        request_context.note(team=self._team or None)
         yield_to_other_threads()
         while True:
             job = self._late.take()
