@@ -147,6 +147,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if is_slow or (self.is_surplus and not self.requests and now - self._begun > _SURPLUS_S):
             self.will_close = True
 
+    def close_if_idle(self) -> None:
+        """Close the connection, unless a request has begun to come."""
+        if self.requests or self.request is not None or self.total_outbufs_len:
+            return
+        if not _can_read(self.socket):
+            self.handle_close()
+
     def refuse(self, refusal: Refusal) -> bool:
         """Answer a request instead of its thread, if the thread has not begun to answer.
 
@@ -161,6 +168,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return True
 
 
+def _can_read(sock: Any) -> bool:
+    """Whether a socket has a byte or a connection that nobody has taken yet."""
+    waiting = select.poll()
+    waiting.register(sock, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
 class Crowd:
     """The connections that wait to be accepted while a worker has all of its connections.
 
@@ -172,8 +186,6 @@ class Crowd:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self._waiting = select.poll()
-        self._waiting.register(server.socket, select.POLLIN)
         self._since: float | None = None
         self._is_known = False
 
@@ -186,7 +198,7 @@ class Crowd:
 
     def refuse(self) -> None:
         """Accept those who have waited for a moment. Their requests are refused."""
-        if not self.exists or not self._waiting.poll(0):
+        if not self.exists or not _can_read(self._server.socket):
             self._since = None
             self._is_known = self._is_known and self.exists
             return
@@ -206,6 +218,6 @@ class Crowd:
     def accept(self) -> None:
         """Accept those who wait, also over the limit."""
         room = CONNECTIONS + _SURPLUS - len(self._server.active_channels)
-        while room > 0 and self._waiting.poll(0):
+        while room > 0 and _can_read(self._server.socket):
             self._server.handle_accept()
             room -= 1

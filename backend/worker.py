@@ -131,9 +131,15 @@ class WaitressWorker(Worker):  # type: ignore[misc]
             wasyncore.dispatcher.close(server)
 
     def _has_work(self, stopping_s: float) -> bool:
-        if stopping_s <= _LINGER_S:
-            return any(self._channels())
-        return any(channel.requests or channel.total_outbufs_len for channel in self._channels())
+        """Whether a connection is still open. Those without a request are closed after a while.
+
+        They must not stay open until the process has ended: a request that comes meanwhile would
+        get no answer.
+        """
+        if stopping_s > _LINGER_S:
+            for channel in self._channels():
+                channel.close_if_idle()
+        return any(self._channels())
 
     def _channels(self) -> Iterator[Any]:
         for server in self._servers:

@@ -20,10 +20,11 @@ from safetensors.numpy import save_file
 
 from model.weights import BUILTIN_PATH
 
-# Workers with small limits. A worker loads only when the file "may-load" is there, and the decoder
-# of a project is not found before the file "may-find" is there.
+# Workers with small limits. A worker loads only when the file "may-load" is there. The decoder of a
+# project is not found before the file "may-find" is there, and a worker that has stopped ends only
+# when the file "may-end" is there.
 PLANTED = """
-import pathlib, time
+import os, pathlib, time, types
 from backend import channels, worker
 
 channels.CONNECTIONS = worker.CONNECTIONS = 8
@@ -47,6 +48,12 @@ class PlantedWorker(worker.WaitressWorker):
         wait_for("may-load")
         ProjectDecoders.of = of
         super().load_wsgi()
+
+    def run(self):
+        if not (FOLDER / "may-end").exists():
+            worker.os = types.SimpleNamespace(getppid=os.getppid, _exit=lambda status: None)
+        super().run()
+        wait_for("may-end")
 """
 
 
@@ -102,6 +109,7 @@ def may_load(tmp_path: Path) -> Path:
     """While this file is missing, planted workers do not begin to serve."""
     (tmp_path / "planted.py").write_text(PLANTED)
     (tmp_path / "may-find").touch()
+    (tmp_path / "may-end").touch()
     path = tmp_path / "may-load"
     path.touch()
     return path
@@ -153,6 +161,24 @@ def test_at_a_reload_the_old_workers_serve_until_the_new_ones_do(
     may_load.touch()
     wait_until(lambda: not old & workers(backend))
     assert rle_of(backend.client.post("/predict", json=click))
+
+
+def test_a_stopping_worker_closes_idle_connections_before_it_ends(start, may_load: Path) -> None:
+    """A request that comes while the process ends would get no answer."""
+    may_end = may_load.with_name("may-end")
+    may_end.unlink()
+    backend = start()
+    address = httpx.URL(backend.url)
+    old = workers(backend)
+    with socket.create_connection((address.host, address.port), 60) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: backend\r\n\r\n")
+        while not connection.recv(1 << 16).rstrip().endswith(b"}"):
+            pass
+        backend.process.send_signal(signal.SIGHUP)
+        assert connection.recv(100) == b""
+        assert old <= workers(backend)
+    may_end.touch()
+    wait_until(lambda: not old & workers(backend))
 
 
 def other_weights(path: Path) -> None:
