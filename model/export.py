@@ -22,7 +22,7 @@ from model.weights import Checkpoint
 ExportFormat = Literal["onnx", "openvino"]
 
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
-_INSTALL = "python -m pip install -r requirements-dev.txt installs them"
+_INSTALL = "python -m pip install -r requirements.txt -r requirements-dev.txt installs them"
 
 
 @dataclass(frozen=True)

@@ -166,14 +166,8 @@ def _output(control: Control, labels_control: Control | None, labels: Sequence[s
         tuple(labels),
         _number(control, "model_tolerance", default=1.0, low=0.0, high=100.0),
         int(_number(control, "model_max_vertices", default=500, low=4, high=100_000)),
-        _refines(control),
+        _flag(control, "model_crop_refinement") is not False,
     )
-
-
-def _refines(control: Control) -> bool:
-    """The attribute model_crop_refinement, or model_second_look, its name in earlier releases."""
-    names = ("model_crop_refinement", "model_second_look")
-    return next((flag for name in names if (flag := _flag(control, name)) is not None), True)
 
 
 def _beside(

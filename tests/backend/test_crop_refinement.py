@@ -112,9 +112,3 @@ def test_the_image_of_a_click_is_fetched_once(backend, image: Path, ask: Callabl
     once = ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_crop_refinement="false" '))
     image.unlink()
     assert iou(ask()) > iou(once)
-
-
-def test_the_name_of_earlier_releases_is_still_read(backend, ask: Callable) -> None:
-    _, crops = encodes(backend)
-    ask(CONFIG.replace("<BrushLabels ", '<BrushLabels model_second_look="false" '))
-    assert encodes(backend)[1] == crops
