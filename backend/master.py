@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from backend.handover import handover
+from backend.http import certificates
 from backend.settings import Settings
 from model import weights
 from model.checkpoint import read_parameters
@@ -47,6 +48,7 @@ def _checked(reload_workers: Callable[[], None]) -> Callable[[], None]:
             settings = Settings.from_env()
             checkpoint = weights.obtain(settings.checkpoint, settings.model_dir)
             read_parameters(checkpoint.path)
+            certificates.trust(settings.certificate_authorities)
         except (OSError, ValueError) as error:
             logger.critical("nothing is reloaded, the workers go on as before: %s", error)
             return

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
+import certifi
 import httpx
 import psutil
 import pytest
@@ -194,10 +195,15 @@ def test_a_reload_takes_new_weights_and_teams_and_refuses_damaged_files(
     start_backend, tmp_path: Path
 ) -> None:
     weights, teams = tmp_path / "weights.safetensors", tmp_path / "teams.toml"
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_text(Path(certifi.where()).read_text())
     weights.write_bytes(BUILTIN_PATH.read_bytes())
     teams.write_text('[red]\nurl = "http://127.0.0.1:9"\n')
     backend = start_backend(
-        MOBILESAM_CHECKPOINT=str(weights), LABEL_STUDIOS=str(teams), ALLOWED_HOSTS=""
+        MOBILESAM_CHECKPOINT=str(weights),
+        LABEL_STUDIOS=str(teams),
+        REQUESTS_CA_BUNDLE=str(authorities),
+        ALLOWED_HOSTS="",
     )
 
     def version(team: str = "red") -> str | None:
@@ -205,7 +211,7 @@ def test_a_reload_takes_new_weights_and_teams_and_refuses_damaged_files(
         return answer.json()["model_version"] if answer.status_code == 200 else None
 
     first = version()
-    for path in (weights, teams):
+    for path in (weights, teams, authorities):
         good = path.read_bytes()
         path.write_bytes(b"damaged")
         known = len(backend.log)
