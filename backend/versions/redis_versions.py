@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import redis
@@ -9,9 +10,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backend.versions.activation import Activation
+from model.decoder_file import LARGEST_FILE
 
 _TIMEOUT_S = 2.0
 _ACTIVATION = "active"
+_NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
 
 
 class RedisVersions:
@@ -38,11 +41,15 @@ class RedisVersions:
             redis.RedisError: Redis gives no answer. So do the other methods.
         """
         fields: Any = self._client.hkeys(self._name(project_id))
-        return sorted(int(field) for field in fields if field.isdigit())
+        return sorted(int(field) for field in fields if _NUMBER.fullmatch(field))
 
     def read(self, project_id: int, number: int) -> bytes | None:
-        """The bytes of a version, or None where Redis has none."""
-        data: Any = self._client.hget(self._name(project_id), str(number))
+        """The bytes of a version, or None where Redis has none, or more than a file may have."""
+        name = self._name(project_id)
+        length: Any = self._client.hstrlen(name, str(number))
+        if length > LARGEST_FILE:
+            return None
+        data: Any = self._client.hget(name, str(number))
         return data if isinstance(data, bytes) else None
 
     def claim(self, project_id: int, number: int, data: bytes) -> bool:

@@ -188,13 +188,21 @@ class DecoderVersions:
         return changed
 
     def _publish(self, project_id: int, activation: Activation) -> Activation:
-        """Let Redis have every version of this host. Returns which version serves afterwards."""
+        """Let Redis have every version of this host. Returns which version serves afterwards.
+
+        Files that no host could load are left out.
+        """
         assert self._redis is not None
         known = set(self._redis.numbers(project_id))
         for number in set(self._files.numbers(project_id)) - known:
-            data = self._files.read(project_id, number)
-            if data is not None:
-                self._redis.claim(project_id, number, data)
+            try:
+                data = self._files.read(project_id, number)
+                if data is None:
+                    continue
+                unpack(data)
+            except (OSError, ValueError):
+                continue
+            self._redis.claim(project_id, number, data)
         return self._redis.set_activation(project_id, activation)
 
     def _copy_here(self, project_id: int, activation: Activation) -> None:

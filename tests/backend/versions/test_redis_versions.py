@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import redis
 
-from backend.versions import store
+from backend.versions import redis_versions, store
 from backend.versions.errors import VersionError
 from backend.versions.store import DecoderVersions
 from model.checkpoint import Arrays
@@ -78,6 +78,59 @@ def test_a_damaged_version_in_redis_is_refused(
         client.hset("mobile-sam:decoders:1", "1", "noise")
     with pytest.raises(VersionError, match="version 1 of project 1"):
         host("a").load(1, 1)
+
+
+@pytest.mark.parametrize("damage", ["noise", "folder", "link"])
+def test_damaged_versions_are_not_published(
+    tmp_path: Path,
+    host: Callable[[str], DecoderVersions],
+    redis_server: tuple[subprocess.Popen, str],
+    record: DecoderRecord,
+    damage: str,
+) -> None:
+    a = host("a")
+    for number in (1, 2):
+        a.add(1, ARRAYS, record)
+        a.activate(1, number)
+    path = tmp_path / "a" / "1" / "v1.safetensors"
+    path.unlink()
+    if damage == "noise":
+        path.write_bytes(b"noise")
+    elif damage == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.with_name("v2.safetensors"))
+    with redis.Redis.from_url(redis_server[1]) as client:
+        client.flushall()
+    assert a.active(1) == 2
+    assert host("b").versions(1) == [2]
+    assert a.rollback(1) == 1  # the base serves where a version cannot be loaded
+    a.activate(1, 2)
+    assert host("b").active(1) == 2
+
+
+def test_odd_fields_in_redis_are_no_versions(
+    host: Callable[[str], DecoderVersions],
+    redis_server: tuple[subprocess.Popen, str],
+    record: DecoderRecord,
+) -> None:
+    a = host("a")
+    a.add(1, ARRAYS, record)
+    with redis.Redis.from_url(redis_server[1]) as client:
+        for field in ("0", "007", "9" * 5000):
+            client.hset("mobile-sam:decoders:1", field, "noise")
+    assert a.versions(1) == [1]
+
+
+def test_a_version_in_redis_that_is_too_large_is_not_fetched(
+    host: Callable[[str], DecoderVersions],
+    record: DecoderRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host("a").add(1, ARRAYS, record)
+    monkeypatch.setattr(redis_versions, "LARGEST_FILE", 8)
+    with pytest.raises(VersionError, match="version 1 of project 1"):
+        host("b").load(1, 1)
 
 
 def test_a_redis_without_an_answer_is_left_alone_for_a_while(
