@@ -108,7 +108,7 @@ def _sign_in(session: Session, settings: Settings, say: Callable[[str], None]) -
         try:
             session.use_token(credential)
             user = session.call("GET", "/api/current-user/whoami")
-            say(f"{credential} is accepted, as {user['email']}")
+            say(f"{credential} is accepted, as {session.value(user, 'email')}")
             return
         except LabelStudioAnswerError as error:
             if settings.label_studio_user is None or key.token:

@@ -6,7 +6,7 @@ class LabelStudioError(ValueError):
 
 
 class LabelStudioSilentError(LabelStudioError):
-    """Label Studio did not answer at all."""
+    """Label Studio did not answer, or a proxy says that Label Studio is not ready."""
 
 
 class LabelStudioAnswerError(LabelStudioError):

@@ -23,6 +23,13 @@ from backend.label_studio.errors import (
 
 _TIMEOUT_S = 60.0
 _LOGIN = "/user/login/"
+_CSRF_COOKIE = "csrftoken"
+# A proxy's answers while the server behind it starts.
+_NOT_READY = {
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
 _PRIVATE_ADDRESS = "reserved network address"  # Label Studio's words
 _LARGEST_DETAIL = 500  # characters of Label Studio's answer in an error
 
@@ -53,12 +60,14 @@ class Session:
         """Sign in with a password, as in a browser.
 
         Raises:
-            LabelStudioError: there is no such user, or the password is another.
+            LabelStudioError: there is no such user, or the password is another. Or the server is
+                not Label Studio, or it redirects: then the password is not sent.
             LabelStudioSilentError: Label Studio does not answer.
         """
-        _refuse_errors(self._send("GET", _LOGIN))
-        token = self._client.cookies.get("csrftoken", "")
-        form = {"email": email, "password": password, "csrfmiddlewaretoken": token}
+        page = self._send("GET", _LOGIN)
+        _refuse_errors(page)
+        self._refuse_redirect(page)
+        form = {"email": email, "password": password, "csrfmiddlewaretoken": self._csrf_token()}
         response = self._send("POST", _LOGIN, data=form)
         _refuse_errors(response)
         if response.status_code != HTTPStatus.FOUND:
@@ -66,7 +75,7 @@ class Session:
                 f"Label Studio at {self.url} has no user {email} with this password: correct"
                 " LABEL_STUDIO_USERNAME and LABEL_STUDIO_PASSWORD"
             )
-        self._client.headers["X-CSRFToken"] = self._client.cookies["csrftoken"]
+        self._client.headers["X-CSRFToken"] = self._csrf_token()
 
     def use_token(self, credential: Credential) -> None:
         """Sign in with a token. A personal access token holds for five minutes.
@@ -90,8 +99,7 @@ class Session:
                 " once: set that token as LABEL_STUDIO_API_KEY, or delete the token in Label Studio"
                 " (Account & Settings) and run this again"
             )
-        token: str = _checked(response)["token"]
-        return token
+        return str(self.value(self._json(response), "token"))
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """Make a request. Returns the JSON of the answer; None for an empty answer.
@@ -99,8 +107,19 @@ class Session:
         Raises:
             LabelStudioAnswerError: the answer is an error. The message has Label Studio's words.
             LabelStudioSilentError: Label Studio does not answer.
+            LabelStudioError: the answer is a redirect or no JSON.
         """
-        return _checked(self._send(method, path, **arguments))
+        return self._json(self._send(method, path, **arguments))
+
+    def value(self, answer: Any, name: str) -> Any:
+        """A value of an answer of :meth:`call`.
+
+        Raises:
+            LabelStudioError: the answer has no such value.
+        """
+        if not isinstance(answer, dict) or name not in answer:
+            raise self._not_label_studio()
+        return answer[name]
 
     def download(self, path: str, parameters: Mapping[str, str]) -> httpx.Response:
         """Get a file.
@@ -116,14 +135,13 @@ class Session:
     def find_project(self, title: str) -> int | None:
         """The id of the oldest project with this title, or None."""
         parameters = {"title": title, "page_size": 1000}
-        found = self.call("GET", "/api/projects/", params=parameters)["results"]
+        found = self.value(self.call("GET", "/api/projects/", params=parameters), "results")
         return min((int(p["id"]) for p in found if p["title"] == title), default=None)
 
     def create_project(self, title: str, label_config: str) -> int:
         """Make a project; returns its id."""
         body = {"title": title, "label_config": label_config}
-        project_id: int = self.call("POST", "/api/projects/", json=body)["id"]
-        return project_id
+        return int(self.value(self.call("POST", "/api/projects/", json=body), "id"))
 
     def connect_backend(
         self, project_id: int, url: str, password: tuple[str, str] | None = None
@@ -151,7 +169,7 @@ class Session:
             if same
             else self.call("POST", "/api/ml", json=body)
         )
-        return int(made["id"])
+        return int(self.value(made, "id"))
 
     def has_webhook(self, project_id: int, backend_url: str) -> bool:
         """Whether Label Studio tells a backend what annotators do in a project."""
@@ -161,27 +179,54 @@ class Session:
     def _exchange(self, personal_token: str) -> str:
         """Exchange a personal access token for an access token."""
         body = {"refresh": personal_token}
-        access_token: str = self.call("POST", "/api/token/refresh/", json=body)["access"]
-        return access_token
+        return str(self.value(self.call("POST", "/api/token/refresh/", json=body), "access"))
+
+    def _csrf_token(self) -> str:
+        token = self._client.cookies.get(_CSRF_COOKIE)
+        if token is None:
+            raise self._not_label_studio()
+        return token
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
-            return self._client.request(method, path, **arguments)
+            response = self._client.request(method, path, **arguments)
         except httpx.TransportError as error:
             reason = certificates.refusal(error) or str(error) or type(error).__name__
             raise LabelStudioSilentError(
                 f"Label Studio does not answer at {self.url} (LABEL_STUDIO_URL): {reason}"
             ) from error
+        if response.status_code in _NOT_READY:
+            raise LabelStudioSilentError(
+                f"Label Studio does not answer at {self.url} (LABEL_STUDIO_URL): status"
+                f" {response.status_code}"
+            )
+        return response
 
+    def _json(self, response: httpx.Response) -> Any:
+        """The JSON of an answer; None for an empty answer."""
+        _refuse_errors(response)
+        self._refuse_redirect(response)
+        try:
+            return response.json() if response.content else None
+        except ValueError as error:
+            raise self._not_label_studio() from error
 
-def _checked(response: httpx.Response) -> Any:
-    _refuse_errors(response)
-    if response.has_redirect_location:
+    def _refuse_redirect(self, response: httpx.Response) -> None:
+        if response.next_request is None:
+            return
+        path = response.request.url.path.removeprefix(httpx.URL(self.url).path.rstrip("/"))
+        target = str(response.next_request.url.copy_with(query=None, fragment=None))
+        address = target.removesuffix(path) if target.endswith(path) else None
         raise LabelStudioError(
-            f"{response.request.url.host} redirects: set LABEL_STUDIO_URL to the address that"
-            " answers without a redirect"
+            f"{self.url} redirects to {target}: set LABEL_STUDIO_URL to"
+            f" {address or 'the address that answers without a redirect'}"
         )
-    return response.json() if response.content else None
+
+    def _not_label_studio(self) -> LabelStudioError:
+        return LabelStudioError(
+            f"the server at {self.url} did not answer as Label Studio does: is LABEL_STUDIO_URL"
+            " right?"
+        )
 
 
 def _refuse_errors(response: httpx.Response) -> None:
@@ -189,7 +234,10 @@ def _refuse_errors(response: httpx.Response) -> None:
         request = response.request
         detail = response.text[:_LARGEST_DETAIL]
         if _PRIVATE_ADDRESS in detail:
-            detail += ". Set USE_DEFAULT_BANNED_SUBNETS=false in Label Studio's environment"
+            detail += (
+                ". Set USE_DEFAULT_BANNED_SUBNETS=false in Label Studio's environment."
+                " docs/operations.md says what that gives up."
+            )
         raise LabelStudioAnswerError(
             f"Label Studio answered {response.status_code} to {request.method} {request.url.path}:"
             f" {detail}",

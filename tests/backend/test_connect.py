@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -48,15 +48,22 @@ def test_nobody_answers(
 
 @pytest.fixture
 def start_studio() -> Iterator[Callable[..., str]]:
-    """Starts servers that answer each call to /api/ml in turn and 200 to all others."""
+    """Starts servers that answer each call to /api/ml in turn and 200 to all others.
+
+    The first GET requests get the statuses of ``not_ready``.
+    """
     servers: list[ThreadingHTTPServer] = []
 
-    def start(*registrations: tuple[int, object]) -> str:
+    def start(*registrations: tuple[int, object], not_ready: Sequence[int] = ()) -> str:
         left = list(registrations)
+        not_ready_left = list(not_ready)
 
         class Studio(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 is_list = self.path.startswith(("/api/ml", "/api/webhooks/"))
+                if not_ready_left:
+                    self.answer(not_ready_left.pop(0), "not ready")
+                    return
                 self.answer(200, [] if is_list else {"email": "a@example.com"})
 
             def do_POST(self) -> None:
@@ -110,3 +117,128 @@ def test_a_private_address_that_label_studio_refuses(
     assert connect("--project", "7", "--wait", "60") == 1
     said = capsys.readouterr().err
     assert "Set USE_DEFAULT_BANNED_SUBNETS=false in Label Studio's environment" in said
+    assert "docs/operations.md says what that gives up." in said
+
+
+Odd = tuple[int, dict[str, str], bytes]
+
+
+@pytest.fixture
+def start_odd_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Odd], list[str]]]:
+    """Starts LABEL_STUDIO_URL, with one answer to all. Returns the methods of the requests."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Odd) -> list[str]:
+        asked: list[str] = []
+
+        class Server(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.command)
+                status, headers, content = answer
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Server))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{servers[-1].server_port}/studio"
+        monkeypatch.setenv("LABEL_STUDIO_URL", url)
+        return asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"<html>Welcome</html>", id="page"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b'{"status": "UP"}', id="another-service"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_another_server_answers(
+    monkeypatch: pytest.MonkeyPatch,
+    start_odd_server: Callable[[Odd], list[str]],
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+) -> None:
+    start_odd_server((200, {}, content))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
+    assert connect("--project", "7") == 1
+    said = capsys.readouterr().err
+    assert "did not answer as Label Studio does: is LABEL_STUDIO_URL right?" in said
+
+
+def test_another_server_gets_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+    start_odd_server: Callable[[Odd], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = start_odd_server((200, {}, b"<html>Welcome</html>"))
+    monkeypatch.setenv("LABEL_STUDIO_USERNAME", "a@example.com")
+    monkeypatch.setenv("LABEL_STUDIO_PASSWORD", "secret")
+    assert connect("--project", "7") == 1
+    said = capsys.readouterr().err
+    assert "did not answer as Label Studio does: is LABEL_STUDIO_URL right?" in said
+    assert asked == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("location", "remedy"),
+    [
+        pytest.param(
+            "https://studio.example.com/studio/user/login/?next=/",
+            "set LABEL_STUDIO_URL to https://studio.example.com/studio\n",
+            id="https",
+        ),
+        pytest.param(
+            "https://sign-in.example.com/start?for=studio",
+            "redirects to https://sign-in.example.com/start: set LABEL_STUDIO_URL to the address"
+            " that answers without a redirect",
+            id="another-page",
+        ),
+    ],
+)
+def test_a_redirect_gets_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+    start_odd_server: Callable[[Odd], list[str]],
+    capsys: pytest.CaptureFixture[str],
+    location: str,
+    remedy: str,
+) -> None:
+    asked = start_odd_server((302, {"Location": location, "Set-Cookie": "csrftoken=a"}, b""))
+    monkeypatch.setenv("LABEL_STUDIO_USERNAME", "a@example.com")
+    monkeypatch.setenv("LABEL_STUDIO_PASSWORD", "secret")
+    assert connect("--project", "7") == 1
+    assert remedy in capsys.readouterr().err
+    assert asked == ["GET"]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_it_waits_for_the_proxy_of_label_studio(
+    monkeypatch: pytest.MonkeyPatch,
+    start_studio: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+) -> None:
+    url = start_studio((201, {"id": 1}), not_ready=[status])
+    monkeypatch.setenv("LABEL_STUDIO_URL", url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
+    assert connect("--project", "7") == 1
+    said = capsys.readouterr().err
+    assert f"does not answer at {url} (LABEL_STUDIO_URL): status {status}" in said
+    url = start_studio((201, {"id": 1}), not_ready=[status])
+    monkeypatch.setenv("LABEL_STUDIO_URL", url)
+    assert connect("--project", "7", "--wait", "60") == 0
