@@ -217,8 +217,8 @@ class Doctor:
         raise _Bad(
             f"Label Studio does not reach {backend.get('url')}: start the backend there, or"
             " correct the URL. In a container, localhost is the container itself. Private addresses"
-            " need USE_DEFAULT_BANNED_SUBNETS=false in Label Studio."
-            + (f" Label Studio says: {reason[-1][:200]}" if reason else "")
+            " need USE_DEFAULT_BANNED_SUBNETS=false in Label Studio: docs/operations.md says what"
+            " that gives up." + (f" Label Studio says: {reason[-1][:200]}" if reason else "")
         )
 
     def _interactive(self) -> str:

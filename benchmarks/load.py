@@ -1,4 +1,4 @@
-"""Annotators at a human pace, and a restart in the middle: ``python -m benchmarks.load``.
+"""Annotators at a human pace, and a reload in the middle: ``python -m benchmarks.load``.
 
 Each annotator clicks every 5 to 8 seconds and opens another task after 4 clicks. In the middle of
 the run gunicorn replaces its workers (``kill -HUP``). A prober asks for ``/health`` every second,
