@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from demo.backend import ROOT, Backend
@@ -120,9 +121,11 @@ def test_a_project_learns_what_an_egg_is_although_the_learner_is_killed(
         time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    kept = torch.load(folder / "learning" / "work" / "state.pt", weights_only=True)
+    (folder / "learning" / "progress.json").unlink()  # the next one is of the second process
 
     second = start(settings, "-c", PROGRAM, str(project_id))
-    assert wait_for_progress(folder, "steps", second) >= 10
+    assert wait_for_progress(folder, "steps", second) >= kept["progress"]["steps"]
     output, errors = second.communicate(timeout=600)
     assert second.returncode == 0, errors
     assert "version 1 is offered" in output, output

@@ -124,7 +124,7 @@ def _pictures(
     except (MalformedRequestError, UnanswerableRequestError) as error:
         failures.append(f"task {task['id']}: {error}")
         return
-    clues = {str(item.get("id")): item for item in task["annotations"][0].get("result") or []}
+    clues = {str(item.get("id", "")): item for item in task["annotations"][0].get("result") or []}
     by_image: dict[tuple[ImageRef, tuple[int, int]], list[Object]] = {}
     for region in regions:
         size = region.original_size
@@ -155,9 +155,9 @@ def _crops(
 
 
 def _regions_of_predictions(predictions: Iterable[Mapping[str, Any]]) -> dict[str, Region]:
-    """The regions of all predictions of a task, by id."""
+    """The regions of all predictions of a task, by id. Regions without an id are left out."""
     regions = [region for one in predictions for region in read_regions(one.get("result") or [])]
-    return {region.region_id: region for region in regions}
+    return {region.region_id: region for region in regions if region.region_id}
 
 
 def _origin(region: Region, item: Mapping[str, Any], suggested: Mapping[str, Region]) -> Origin:

@@ -84,6 +84,13 @@ def test_how_a_mask_came_about(
     assert annotated.origins == {origin: 1}
 
 
+def test_a_region_without_an_id_is_learnt_too() -> None:
+    drawn, suggestion = brush(origin="prediction"), brush(12)
+    del drawn["id"], suggestion["id"]
+    annotated = read(task(drawn, predictions=[{"id": 3, "result": [suggestion]}]))
+    assert annotated.origins == {Origin.ACCEPTED: 1}
+
+
 def test_cancelled_annotations_do_not_count() -> None:
     cancelled = {"id": 1, "was_cancelled": True, "result": [brush()]}
     assert read(task(annotations=[cancelled])).objects == 0
