@@ -1,7 +1,8 @@
 """Learning from the annotations of one project: from the API to a version that is offered.
 
 The folder of the run keeps the annotations as they were at its beginning. So a run that was killed
-goes on with them, whatever the team has annotated since.
+goes on with them, whatever the team has annotated since. A run that has failed for another reason
+than a kill, an unreachable server or a full disk forgets them: the next run begins anew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from backend.http.errors import HttpClientError
+from backend.label_studio.errors import LabelStudioError
 from backend.learning.errors import LearningError
 from backend.learning.runs import LearningRuns
 from backend.regions.labeling_config import LabelingConfig
@@ -107,6 +110,17 @@ class _Learning:
 
     def run(self) -> dict[str, Any]:
         """Go through all phases. Those that an earlier process has ended are skipped."""
+        try:
+            report = self._learn()
+        except (OSError, HttpClientError, LabelStudioError):
+            raise
+        except Exception:
+            self._forget()  # the next run would fail in the same way
+            raise
+        self._forget()
+        return report
+
+    def _learn(self) -> dict[str, Any]:
         self._note("reading annotations", force=True)
         kept = self._snapshot()
         config = LabelingConfig.parse(kept["label_config"])
@@ -126,9 +140,12 @@ class _Learning:
         report["version"] = self._offer(tensors, report) if verdict.is_offered else None
         report["text"] = report_text(report)
         self._runs.note_report(self._plan.project_id, report)
-        shutil.rmtree(work, ignore_errors=True)
-        (self._folder / _SNAPSHOT).unlink()
         return report
+
+    def _forget(self) -> None:
+        """Remove what a run goes on with."""
+        (self._folder / _SNAPSHOT).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / _WORK, ignore_errors=True)
 
     def _snapshot(self) -> dict[str, Any]:
         """The annotations of the run. An unfinished run of the same plan goes on with its own."""
@@ -166,7 +183,6 @@ class _Learning:
         is_known = last.get("data", {}).get("hash") == annotated.data_hash
         if all(enough) and not (plan.if_changed and is_known):
             return
-        (self._folder / _SNAPSHOT).unlink()
         if all(enough):
             raise LearningError(
                 f"project {plan.project_id} has no annotation that its last run did not know:"
