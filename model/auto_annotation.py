@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from model import detections, sources
-from model.detections import Detection, Detections, Detector
+from model.detections import CLASS_NAMES, Detection, Detections, Detector
 from model.files import write_atomically
 from model.formats import yolo
 from model.formats.rings import Ring
@@ -76,8 +76,8 @@ def auto_annotate(
             the folder. Where the names of the classes are known, ``classes.txt`` in it has them.
 
     Raises:
-        ValueError: there is no image, the detections cannot be read or are about no image here, or
-            the output folder holds labels of another kind.
+        ValueError: there is no image, the detections cannot be read or are about no image here,
+            two label files would have one name, or the output folder holds labels of another kind.
         OSError: a folder or a file is not there, or cannot be written.
     """
     folder = Path(folder)
@@ -92,7 +92,7 @@ def auto_annotate(
     paths = _label_paths(found, report.output)
     report.unmatched = known.check(found)
     if known.class_names:
-        _write(report.output / "classes.txt", known.class_names)
+        _write(report.output / CLASS_NAMES, known.class_names)
     for source in tqdm(found, unit="image", desc="annotating"):
         path = paths[source.name]
         if path.exists():
@@ -112,7 +112,7 @@ def auto_annotate(
 
 def _label_paths(found: Sequence[Source], output: Path) -> dict[str, Path]:
     paths = {source.name: output / source.relative.with_suffix(".txt") for source in found}
-    taken: dict[Path, str] = {}
+    taken = {output / CLASS_NAMES: "the names of the classes"}
     for name, path in paths.items():
         if path in taken:
             raise ValueError(f"{taken[path]} and {name} would both have the label file {path}")

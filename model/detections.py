@@ -14,6 +14,7 @@ import numpy.typing as npt
 from model.sources import Source
 
 Box = tuple[float, float, float, float]
+CLASS_NAMES = "classes.txt"  # beside label files: the name of each class, one in a line
 # From an image, H x W x 3 uint8 RGB, to a class and a box (x0, y0, x1, y1) in pixels for each
 # object.
 Detector = Callable[[npt.NDArray[np.uint8]], Sequence[tuple[int, Sequence[float]]]]
@@ -79,7 +80,7 @@ class YoloLabels:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        names = [one / "classes.txt" for one in (folder, folder.parent)]
+        names = [one / CLASS_NAMES for one in (folder, folder.parent)]
         self._names = next((one for one in names if one.is_file()), None)
         self.class_names: list[str] = []
         if self._names is not None:
@@ -128,12 +129,12 @@ class CocoFile:
             self.class_names = [str(one["name"]) for one in categories]
             class_ids = {one["id"]: index for index, one in enumerate(categories)}
             self._images = {PurePosixPath(one["file_name"]): one for one in content["images"]}
-            self._boxes: dict[Any, list[Detection]] = {}
+            self._boxes: dict[Any, list[Detection]] = {one["id"]: [] for one in content["images"]}
             for one in content["annotations"]:
                 x, y, width, height = map(float, one["bbox"])
                 detection = Detection(class_ids[one["category_id"]], (x, y, x + width, y + height))
                 self._boxes.setdefault(one["image_id"], []).append(detection)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"{path} is no COCO file with images, annotations (with bbox) and categories:"
                 f" {type(error).__name__} {error}"
@@ -163,7 +164,7 @@ class CocoFile:
                 f"{self._path} says {size[0]} x {size[1]} pixels, and the image has {width} x"
                 f" {height} as browsers show it: the boxes would be in wrong places"
             )
-        return self._boxes.get(entry["id"], [])
+        return self._boxes[entry["id"]]
 
     def _entry(self, source: Source) -> dict[str, Any] | None:
         return self._images.get(source.relative) or self._images.get(
@@ -210,7 +211,7 @@ def _from_yolo(words: list[str], width: int, height: int, place: str) -> Detecti
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is neither a folder of YOLO labels nor JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(

@@ -202,6 +202,14 @@ def test_wrong_folders_get_a_sentence(
         auto_annotate(sam, photos, folder, tmp_path / output)
 
 
+def test_the_names_of_classes_keep_their_file(sam: MobileSAM, photos: Path, tmp_path: Path) -> None:
+    write_photo(photos / "classes.png")
+    boxes = write_labels(tmp_path / "boxes", a=yolo_row(0, RED_BOX), classes="red\n")
+    with pytest.raises(ValueError, match=r"the names of the classes and .*classes\.png would both"):
+        auto_annotate(sam, photos, boxes, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
