@@ -11,8 +11,8 @@ from backend.export.report import Note, Report
 from backend.images.image_ref import ImageRef
 from backend.regions.controls import Control
 from backend.regions.errors import MalformedRequestError
-from backend.regions.labeling_config import LabelingConfig
-from backend.regions.region_masks import SHAPES, Region, read_regions
+from backend.regions.labeling_config import LabelingConfig, whole_number
+from backend.regions.region_masks import SHAPES, Region, check_size, read_regions
 
 _NO_REGION_OF_ITS_OWN = ("labels", "relation")
 
@@ -57,7 +57,7 @@ class AnnotatedImage:
         """(H, W) that the regions tell; None where none of them does.
 
         Raises:
-            MalformedRequestError: they disagree.
+            MalformedRequestError: they disagree, or no image of this size can be loaded.
         """
         sizes = {one.region.original_size for one in self.objects} - {None}
         if len(sizes) > 1:
@@ -65,6 +65,8 @@ class AnnotatedImage:
             raise MalformedRequestError(
                 f"its regions were drawn on images of {told} pixels: has the image been replaced?"
             )
+        for size in sizes:
+            check_size(size)
         return next(iter(sizes), None)
 
 
@@ -154,7 +156,8 @@ class AnnotationReader:
                 self._report.notes[Note.PROMPTS] += 1
             else:
                 kept.append(region)
-        return [Annotated(annotation.get("id"), region, _labels(region, config)) for region in kept]
+        number = whole_number(annotation.get("id"))
+        return [Annotated(number, region, _labels(region, config)) for region in kept]
 
 
 def is_prompt(control: Control, config: LabelingConfig) -> bool:

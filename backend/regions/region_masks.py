@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backend.images.decoding import MAX_PIXELS
 from backend.regions import region_items
 from backend.regions.errors import MalformedRequestError
 from backend.regions.region_items import Item
@@ -28,6 +29,7 @@ from model.formats.rings import Ring
 
 SHAPES = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 _ELLIPSE_VERTICES = 360
+_FARTHEST = 1e6  # percent of the image
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Region:
         if polygon is not None:
             return fill([polygon], size)
         try:
+            check_size(size)
             if self.shape == "brush":
                 return brush_rle.decode(self.value["rle"], size)
             return _decode_bitmask(self.value["imageDataURL"], size)
@@ -89,13 +92,30 @@ class Region:
         if self.shape in ("brush", "bitmask"):
             return None
         try:
+            check_size(size)
             return Polygon(_ring(self.shape, self.value, size))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> MalformedRequestError:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         return MalformedRequestError(f"the {self.shape} {self.region_id} cannot be read: {why}")
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse sizes of images that cannot be loaded: a mask of such a size may need gigabytes.
+
+    Args:
+        size: (H, W), pixels.
+
+    Raises:
+        MalformedRequestError: the size is above ``MAX_PIXELS``.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise MalformedRequestError(
+            f"it is on an image of {size[1]} x {size[0]} pixels, and at most {MAX_PIXELS} pixels"
+            " can be read"
+        )
 
 
 def read_regions(result: Sequence[Any]) -> list[Region]:
@@ -130,7 +150,7 @@ def _regions(items: Sequence[Item]) -> Iterator[Region]:
         drawn.append(geometry)
         size = [region_items.size(item, name) for name in _SIZES if item.get(name) is not None]
         yield Region(
-            region_id=str(item.get("id", "")),
+            region_id=_text(item.get("id", "")),
             shape=shape,
             labels=_labels([item, *(other for other in items if other is not item)]),
             from_name=str(item.get("from_name", "")),
@@ -169,7 +189,12 @@ def _labels(items: Sequence[Item]) -> tuple[str, ...]:
         if kind.endswith("labels")
         for name in region_items.label_names(item, kind)
     ]
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(map(_text, names)))
+
+
+def _text(value: object) -> str:
+    """A text that can be written: half of a surrogate pair becomes a question mark."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _ring(shape: str, value: Mapping[str, Any], size: tuple[int, int]) -> Ring:
@@ -178,8 +203,8 @@ def _ring(shape: str, value: Mapping[str, Any], size: tuple[int, int]) -> Ring:
     percent = np.array([width, height]) / 100
     if shape == "polygon":
         points = np.asarray(value["points"], dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-            raise ValueError("points must be pairs of numbers")
+        if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < _FARTHEST).all():
+            raise ValueError("points must be pairs of numbers, percent of the image")
         return points * percent
     if shape == "rectangle":
         x, y, box_width, box_height, rotation = region_items.rectangle(value)

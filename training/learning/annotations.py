@@ -137,7 +137,7 @@ def _pictures(
             failures.append(f"task {task['id']}: {error}")
             continue
         if has_area:
-            origin = _origin(region, clues[region.region_id], suggested)
+            origin = _origin(region, clues.get(region.region_id, {}), suggested)
             one = Object(partial(region.mask, size), origin)
             by_image.setdefault((ref, size), []).append(one)
     for (ref, size), objects in by_image.items():

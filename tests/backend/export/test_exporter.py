@@ -239,6 +239,21 @@ class TestFailures:
         assert (report.images, report.objects) == (1, 1)
         assert len((tmp_path / "labels" / "1.txt").read_text().splitlines()) == 1
 
+    @pytest.mark.parametrize("kind", ["coco", "yolo", "png", "masks"])
+    def test_odd_regions_leave_the_others(self, tmp_path: Path, kind: str) -> None:
+        far = polygon((5, 5), (1e300, 5), (5, 9))
+        farther = polygon((5, 5), (9, 5), (5, 9))
+        farther["value"]["points"][1][0] = 10**400
+        huge = {"original_width": 10**6, "original_height": 10**6}
+        tasks = [
+            task(1, far, farther | {"id": "2"}, brush(CAT, "Dog", id="3")),
+            task(2, polygon((5, 5), (9, 5), (5, 9)) | huge),
+            task(3, brush(CAT, "Dog\ud83d", id="\udc00")),
+        ]
+        report = export(tmp_path, kind, *tasks)
+        assert [name for name, _ in report.failures] == ["task 1", "task 1", "task 2"]
+        assert (report.images, report.objects) == (2, 2)
+
     def test_a_task_that_cannot_be_read_leaves_the_others(self, tmp_path: Path) -> None:
         odd = {"id": 1, "data": {}, "annotations": [{"id": 1, "result": []}]}
         report = export(tmp_path, "coco", odd, task(2, brush(CAT, "Dog")))

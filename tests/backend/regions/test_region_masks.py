@@ -232,6 +232,8 @@ class TestItems:
         ),
         ("polygon", {"points": [1, 2]}, "pairs of numbers"),
         ("polygon", {"points": [[1, float("nan")]]}, "pairs of numbers"),
+        ("polygon", {"points": [[1, 1], [1e300, 1], [1, 5]]}, "pairs of numbers"),
+        ("polygon", {"points": [[1, 1], [10**400, 1], [1, 5]]}, "the polygon one cannot be read"),
         ("rectangle", RECTANGLE | {"x": "a"}, "x of a region must be a number"),
         ("ellipse", {"x": 1, "y": 2, "radiusX": 3}, "radiusY of a region must be a number"),
     ],
@@ -240,3 +242,21 @@ def test_damage_is_told(kind: str, value: dict[str, Any], sentence: str) -> None
     (region,) = read_regions([item(kind, value)])
     with pytest.raises(MalformedRequestError, match=sentence):
         region.mask(SIZE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("brush", {"rle": [0, 0, 0, 9]}), ("rectangle", RECTANGLE), ("polygon", {"points": CORNERS})],
+)
+def test_no_mask_is_made_for_an_image_that_cannot_be_loaded(
+    kind: str, value: dict[str, Any]
+) -> None:
+    (region,) = read_regions([item(kind, value)])
+    with pytest.raises(MalformedRequestError, match="50000 x 1000000 pixels"):
+        region.mask((1_000_000, 50_000))
+
+
+def test_half_of_a_surrogate_pair_becomes_a_question_mark() -> None:
+    value = {**RECTANGLE, "rectanglelabels": ["Cat\ud83d"]}
+    (region,) = read_regions([item("rectanglelabels", value, id="a\udc00")])
+    assert (region.region_id, region.labels) == ("a?", ("Cat?",))

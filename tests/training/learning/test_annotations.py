@@ -140,6 +140,18 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_learnt() -> None:
     assert "task 8: the task's data has no image URL" in annotated.failures[1]
 
 
+def test_a_region_without_an_id_is_learnt() -> None:
+    nameless = brush()
+    del nameless["id"]
+    assert read(task(nameless)).objects == 1
+
+
+def test_a_region_of_an_impossible_size_leaves_the_others() -> None:
+    huge = brush(id="huge", original_width=10**6, original_height=10**6)
+    annotated = read(task(huge, brush()))
+    assert (annotated.objects, len(annotated.failures)) == (1, 1)
+
+
 def test_the_hash_is_of_the_annotations() -> None:
     same, other = read(task(brush())), read(task(brush(11)))
     assert same.data_hash == read(task(brush(), extra=1)).data_hash
