@@ -102,7 +102,7 @@ class Response:
         """The body, parsed as JSON; None if the body is not JSON."""
         try:
             return json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -214,7 +214,7 @@ class HttpClient:
             sent.setdefault("Authorization", f"Basic {base64.b64encode(url.userinfo).decode()}")
         if json is not None:
             sent["Content-Type"] = "application/json"
-            content = orjson.dumps(json)
+            content = _json(json)
         timeouts = {"connect": self.limits.connect_s, "read": self.limits.read_s}
         with self._pool.stream(
             method,
@@ -299,6 +299,14 @@ def redacted(url: httpx.URL) -> str:
     """A URL for messages: user, password, query and fragment may be secrets and are left out."""
     bare = url.copy_with(username=None, password=None, query=None, fragment=None)
     return str(bare)[:200]
+
+
+def _json(value: Any) -> bytes:
+    """A value as JSON."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # whole numbers above 64 bits, and halves of surrogate pairs
+        return json.dumps(value).encode()
 
 
 def _location(url: httpx.URL, status: int, headers: httpx.Headers) -> httpx.URL | None:

@@ -226,7 +226,7 @@ def _checked(boxes: Any, labels: Any, scores: Any) -> tuple[npt.NDArray[np.float
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         names = [str(label) for label in labels]
         fits = len(corners) == len(names) == len(list(scores)) and np.isfinite(corners).all()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits:
         raise DetectorError(

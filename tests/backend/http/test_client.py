@@ -1,5 +1,6 @@
 """The HTTP client against real servers on loopback: addresses, time and size are limited."""
 
+import json
 import socket
 import threading
 import time
@@ -252,6 +253,26 @@ class TestAddresses:
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         assert ask(server.url).is_ok
         assert proxy.requests == []
+
+
+def test_json_that_is_too_deep_is_no_json() -> None:
+    assert Response(httpx.URL("http://host/"), 200, content=b"[" * 100_000).json() is None
+
+
+def test_any_json_is_sent(serve: Callable[..., Server]) -> None:
+    value = {"number": 2**70, "text": "\ud83d"}
+    bodies: list[bytes] = []
+
+    def answer(connection: socket.socket, _: int) -> None:
+        received = server.requests[-1]
+        while not received.endswith(b"}"):
+            received += connection.recv(1 << 16)
+        bodies.append(received.partition(b"\r\n\r\n")[2])
+        connection.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    server = serve(answer)
+    ask(server.url, json=value)
+    assert json.loads(bodies[0]) == value
 
 
 def test_cookies_are_not_kept(serve: Callable[..., Server]) -> None:

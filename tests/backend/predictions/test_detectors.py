@@ -90,6 +90,7 @@ def test_no_boxes(detector: Callable[[str], detectors.Detector]) -> None:
         pytest.param("[(0, 0, 1, 1)], [], [1]", id="no label"),
         pytest.param("[(0, 0, 1)], ['c'], [1]", id="three corners"),
         pytest.param("[(0, 0, 1, float('nan'))], ['c'], [1]", id="not finite"),
+        pytest.param("[(0, 0, 1, 10**400)], ['c'], [1]", id="too large"),
         pytest.param("None, None, None", id="nothing"),
     ],
 )
