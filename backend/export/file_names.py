@@ -6,6 +6,7 @@ import base64
 import binascii
 import itertools
 import re
+import unicodedata
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,6 +16,10 @@ _NAMELESS = "image"
 _MAX_BYTES = 150  # of a name without its suffix; file systems take 255 with all that is added
 # What some file system does not take in a name, and what moves to another folder.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
+# Names of devices on Windows, with every suffix. Superscript digits count as digits there.
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
+)
 
 
 class FileNames:
@@ -31,8 +36,8 @@ class FileNames:
         name = stem(file_name(url))
         second = f"{name}-{task_id or 0}"
         names = itertools.chain([name, second], (f"{second}-{n}" for n in itertools.count(2)))
-        wanted = next(name for name in names if name.casefold() not in self._taken)
-        self._taken.add(wanted.casefold())
+        wanted = next(name for name in names if _compared(name) not in self._taken)
+        self._taken.add(_compared(wanted))
         return wanted
 
 
@@ -65,8 +70,14 @@ def stem(name: str) -> str:
 
 def safe(text: str) -> str:
     """A text, such as a label, as any file system takes it in the name of a file."""
-    clean = _FORBIDDEN.sub("_", text).strip(" .") or _NAMELESS
-    return clean.encode()[:_MAX_BYTES].decode(errors="ignore")
+    clean = _FORBIDDEN.sub("_", text).strip(" .")
+    short = clean.encode()[:_MAX_BYTES].decode(errors="ignore").rstrip(" .") or _NAMELESS
+    return f"_{short}" if _DEVICE.match(short) else short
+
+
+def _compared(name: str) -> str:
+    """What is equal for names that some file system takes for one name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _path_of_storage(fileuri: str) -> str:

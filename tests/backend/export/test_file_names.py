@@ -41,6 +41,14 @@ def test_the_name_is_that_of_the_url(url: str, name: str) -> None:
         ('a<b>:"c|?*\x01.png', "a_b___c____"),
         ("\ud800.png", "_"),
         ("é" * 200 + ".png", "é" * 75),
+        pytest.param("a" * 149 + " b.png", "a" * 149, id="cut-at-a-blank"),
+        pytest.param("a" * 148 + "..b.png", "a" * 148, id="cut-at-dots"),
+        pytest.param("CON.png", "_CON", id="device"),
+        pytest.param("aux.tar.png", "_aux.tar", id="device-with-a-suffix"),
+        pytest.param("com1 .x.png", "_com1 .x", id="device-with-a-blank"),
+        pytest.param("LPT².png", "_LPT²", id="device-with-a-superscript"),
+        pytest.param("console.png", "console", id="no-device"),
+        pytest.param("com10.png", "com10", id="no-device-either"),
     ],
 )
 def test_any_file_system_takes_it(name: str, expected: str) -> None:
@@ -51,6 +59,7 @@ def test_suffixes_and_labels() -> None:
     assert suffix("A.b.JPeG") == ".jpeg"
     assert suffix("nothing") == ""
     assert safe("Cat / Dog.v2") == "Cat _ Dog.v2"
+    assert safe("nul") == "_nul"
 
 
 def test_no_name_is_given_twice_on_any_file_system() -> None:
@@ -58,3 +67,6 @@ def test_no_name_is_given_twice_on_any_file_system() -> None:
     urls = ["/a/x.png", "/b/X.jpg", "/c/x.png", "/d/x.png", "/e/y.png"]
     found = [names.reserve(url, task) for url, task in zip(urls, [1, 2, 2, 2, 3], strict=True)]
     assert found == ["x", "X-2", "x-2-2", "x-2-3", "y"]
+    composed, decomposed = "Übung", "U\u0308bung"  # one name on macOS
+    assert names.reserve(f"/a/{composed}.png", 4) == composed
+    assert names.reserve(f"/b/{decomposed.lower()}.png", 5) == f"{decomposed.lower()}-5"
