@@ -130,7 +130,7 @@ class Retrieval:
 
     def _is_done(self, task: Task, version: str) -> bool:
         with self._lock:
-            if task.get("id") in self._late_ids:
+            if whole_number(task.get("id")) in self._late_ids:
                 return True
         found = task.get("predictions")
         kept = found if isinstance(found, list) else []
@@ -158,8 +158,9 @@ class Retrieval:
             metrics.PREANNOTATIONS.labels("dropped").inc(len(ids))
             logger.warning(
                 "%d tasks of project %d got no masks in time: run python -m backend preannotate"
-                " --project %d",
+                " --project %d%s",
                 *(len(ids), project_id, project_id),
+                f" --team {self._team}" if self._team else "",
             )
 
     def _work(self) -> None:
