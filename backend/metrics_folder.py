@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,6 +76,15 @@ class MetricsFolder:
         """Remove the folder."""
         if self.path is not None:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def outside(environ: Mapping[str, str] = os.environ) -> dict[str, str]:  # noqa: TID251
+    """The environment for a process that is no worker of gunicorn and keeps its counts to itself.
+
+    Args:
+        environ: the environment of this process.
+    """
+    return {name: value for name, value in environ.items() if name != _VARIABLE}
 
 
 def _reserve(path: Path, size: int) -> None:

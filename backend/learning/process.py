@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from backend import metrics_folder
 from backend.learning.errors import LearningError
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def _start(
     return subprocess.Popen(
         command,
         cwd=_ROOT,
+        env=metrics_folder.outside(),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
