@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from backend.learning import process
+from backend.learning.errors import LearningError
 from backend.learning.runs import LearningRuns
 from backend.service import connect_versions
 from backend.settings import Settings
@@ -86,7 +87,11 @@ def _progress(runs: LearningRuns, project_id: int) -> str:
     if progress.get("sentence"):
         return f"the last run learnt nothing: {progress['sentence']}"
     steps = f", {progress['steps']} steps" if progress.get("steps") else ""
-    if runs.is_running(project_id):
+    try:
+        is_running = runs.is_running(project_id)
+    except LearningError as error:
+        return f"a run goes on, or was stopped: {progress.get('phase')}{steps}. {error}"
+    if is_running:
         return f"a run goes on: {progress.get('phase')}{steps}"
     return (
         f"a run was stopped: {progress.get('phase')}{steps}. The command without --status lets it"

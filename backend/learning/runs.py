@@ -14,7 +14,7 @@ import redis
 import redis.exceptions
 from filelock import FileLock, Timeout
 
-from backend.learning.errors import LearningError
+from backend.learning.errors import LearningError, RunningError
 from backend.settings import Settings
 from model.files import write_atomically
 
@@ -37,6 +37,8 @@ class LearningRuns:
 
     def __init__(self, folder: Path, redis_url: str | None, team: str = "") -> None:
         self._folder = folder / team
+        self._machine_lock = folder / _LOCK
+        self._team = team
         self._redis_url = redis_url
         self._prefix = ":".join(filter(None, ["mobile-sam:learning", team]))
 
@@ -51,31 +53,38 @@ class LearningRuns:
 
     @contextmanager
     def hold(self, project_id: int) -> Iterator[None]:
-        """Be the only run of a project for the time of the block.
+        """Be the only run of a project and of this machine for the time of the block.
 
         Raises:
-            LearningError: another run goes on, or Redis gives no answer.
+            RunningError: another run goes on.
+            LearningError: Redis gives no answer.
             OSError: the folder cannot be written.
         """
-        self.folder(project_id).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder(project_id) / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise _running(project_id) from error
-        try:
-            with self._hold_in_redis(project_id):
-                yield
-        finally:
-            lock.release()
+        with self._hold_project(project_id), self._hold_machine():
+            yield
 
     def is_running(self, project_id: int) -> bool:
-        """Whether a run of a project goes on, here or on another host."""
+        """Whether a run of a project goes on, here or on another host.
+
+        Raises:
+            LearningError: Redis gives no answer.
+            OSError: the folder cannot be written.
+        """
         try:
-            with self.hold(project_id):
+            with self._hold_project(project_id):
                 return False
-        except LearningError:
+        except RunningError:
             return True
+
+    def require_free_machine(self) -> None:
+        """Check that no project learns on this machine.
+
+        Raises:
+            RunningError: a project does.
+            OSError: the folder cannot be written.
+        """
+        with self._hold_machine():
+            pass
 
     def note_progress(self, project_id: int, progress: Mapping[str, Any]) -> None:
         """Write how far the run is."""
@@ -95,11 +104,27 @@ class LearningRuns:
         return self._read(project_id, _REPORT)
 
     @contextmanager
+    def _hold_project(self, project_id: int) -> Iterator[None]:
+        path = self.folder(project_id) / _LOCK
+        with _hold_file(path, self._running(project_id)), self._hold_in_redis(project_id):
+            yield
+
+    @contextmanager
+    def _hold_machine(self) -> Iterator[None]:
+        sentence = "another project learns on this machine: try again when its run has ended"
+        with _hold_file(self._machine_lock, RunningError(sentence)):
+            yield
+
+    @contextmanager
     def _hold_in_redis(self, project_id: int) -> Iterator[None]:
         if self._redis_url is None:
             yield
             return
-        client = redis.Redis.from_url(self._redis_url, socket_timeout=_REDIS_TIMEOUT_S)
+        client = redis.Redis.from_url(
+            self._redis_url,
+            socket_timeout=_REDIS_TIMEOUT_S,
+            socket_connect_timeout=_REDIS_TIMEOUT_S,
+        )
         lock = client.lock(f"{self._prefix}:{project_id}", timeout=_LEASE_S)
         try:
             is_held = lock.acquire(blocking=False)
@@ -109,7 +134,7 @@ class LearningRuns:
                 " try again when Redis works"
             ) from error
         if not is_held:
-            raise _running(project_id)
+            raise self._running(project_id)
         is_over = threading.Event()
         renewal = threading.Thread(target=_renew, args=(lock, is_over), daemon=True)
         renewal.start()
@@ -120,6 +145,13 @@ class LearningRuns:
             renewal.join()
             with suppress(redis.RedisError, redis.exceptions.LockError):
                 lock.release()
+
+    def _running(self, project_id: int) -> RunningError:
+        team = f" --team {self._team}" if self._team else ""
+        return RunningError(
+            f"a run of project {project_id} goes on: python -m backend learn --project {project_id}"
+            f"{team} --status says how far it is"
+        )
 
     def _write(self, project_id: int, name: str, content: Mapping[str, Any]) -> None:
         with write_atomically(self.folder(project_id) / name, mode=0o644) as file:
@@ -133,6 +165,21 @@ class LearningRuns:
         return content if isinstance(content, dict) else {}
 
 
+@contextmanager
+def _hold_file(path: Path, is_held: RunningError) -> Iterator[None]:
+    """Hold a lock of this machine's processes, or raise the error where another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise is_held from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _renew(lock: redis.lock.Lock, is_over: threading.Event) -> None:
     """Keep a lock in Redis until the run is over."""
     while not is_over.wait(_RENEW_S):
@@ -140,10 +187,3 @@ def _renew(lock: redis.lock.Lock, is_over: threading.Event) -> None:
             lock.reacquire()
         except (redis.RedisError, redis.exceptions.LockError) as error:
             logger.warning("the lock of the run in Redis was not renewed: %s", error)
-
-
-def _running(project_id: int) -> LearningError:
-    return LearningError(
-        f"a run of project {project_id} goes on: python -m backend learn --project {project_id}"
-        " --status says how far it is"
-    )

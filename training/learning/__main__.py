@@ -11,11 +11,13 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
 from backend.http.errors import HttpClientError
 from backend.label_studio.errors import LabelStudioError
+from backend.learning.errors import LearningError, TooLittleError
 from backend.learning.runs import LearningRuns
 from backend.settings import Settings
 from training.learning.decoder import Recipe
@@ -33,18 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = learn_project(plan, settings)
     except (LabelStudioError, HttpClientError, OSError, ValueError) as error:
-        _note(settings, plan, str(error))
+        _note(settings, plan, error)
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(report["text"])
     return 0
 
 
-def _note(settings: Settings, plan: Plan, sentence: str) -> None:
+def _note(settings: Settings, plan: Plan, error: Exception) -> None:
     """Keep the sentence for --status, since the button of Label Studio shows nothing."""
     runs = LearningRuns.of(settings)
-    if not runs.is_running(plan.project_id):
-        runs.note_progress(plan.project_id, {"phase": "ended", "sentence": sentence})
+    known = {"annotations": error.annotations} if isinstance(error, TooLittleError) else {}
+    with suppress(LearningError):  # another host may write its progress
+        if not runs.is_running(plan.project_id):
+            runs.note_progress(plan.project_id, {"phase": "ended", "sentence": str(error), **known})
 
 
 def _parser() -> argparse.ArgumentParser:

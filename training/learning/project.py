@@ -18,7 +18,7 @@ from typing import Any
 
 from backend.http.errors import HttpClientError
 from backend.label_studio.errors import LabelStudioError
-from backend.learning.errors import LearningError
+from backend.learning.errors import TooLittleError
 from backend.learning.runs import LearningRuns
 from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service, connect_versions
@@ -76,7 +76,8 @@ def learn_project(
         The report.
 
     Raises:
-        LearningError: there is too little to learn from, or another run goes on.
+        LearningError: there is too little to learn from, another run goes on, or Redis gives no
+            answer.
         LabelStudioError: no answer.
         OSError, ValueError: a file or a setting cannot be used.
     """
@@ -125,7 +126,7 @@ class _Learning:
         kept = self._snapshot()
         config = LabelingConfig.parse(kept["label_config"])
         annotated = read_annotations(kept["tasks"], config, self._service.segmenter)
-        self._check(annotated)
+        self._check(annotated, kept["annotations"])
         work = self._folder / _WORK
         self._note("embedding images", force=True)
         self._rehearsal.prepare()
@@ -164,18 +165,18 @@ class _Learning:
         kept = {
             "plan": plan,
             "label_config": project["label_config"],
-            "annotations": project.get("total_annotations_number"),
+            "annotations": project.get("total_annotations_number") or 0,
             "tasks": snapshot(label_studio.all_tasks(project_id, _PAGE, annotated=True)),
         }
         with write_atomically(path) as file:
             file.write(gzip.compress(json.dumps(kept).encode(), compresslevel=3))
         return kept
 
-    def _check(self, annotated: Annotated) -> None:
+    def _check(self, annotated: Annotated, annotations: int) -> None:
         """Whether there is enough to learn from.
 
         Raises:
-            LearningError: there is not.
+            TooLittleError: there is not.
         """
         plan = self._plan
         enough = annotated.tasks >= plan.minimum_tasks, annotated.objects >= plan.minimum_objects
@@ -184,15 +185,17 @@ class _Learning:
         if all(enough) and not (plan.if_changed and is_known):
             return
         if all(enough):
-            raise LearningError(
+            raise TooLittleError(
                 f"project {plan.project_id} has no annotation that its last run did not know:"
-                " annotate more tasks"
+                " annotate more tasks",
+                annotations,
             )
-        raise LearningError(
+        raise TooLittleError(
             f"project {plan.project_id} has {annotated.tasks} tasks with {annotated.objects}"
             f" outlined objects, and learning needs {plan.minimum_tasks} tasks and"
             f" {plan.minimum_objects} objects: annotate more (--minimum-tasks and"
-            " --minimum-objects lower the numbers)"
+            " --minimum-objects lower the numbers)",
+            annotations,
         )
 
     def _judge(self, tensors: Tensors, pictures: Sequence[Picture]) -> Verdict:
@@ -239,5 +242,6 @@ class _Learning:
         if force or now - self._noted > _PROGRESS_S or (progress or {}).get("is_done"):
             self._noted = now
             before = self._runs.progress(self._plan.project_id)
+            before.pop("sentence", None)  # why an earlier run has ended
             known = {**before, **(progress or {}), "phase": phase}
             self._runs.note_progress(self._plan.project_id, known)

@@ -47,6 +47,19 @@ def test_a_run_that_goes_on_and_a_run_that_was_stopped(
     assert "a run was stopped: learning, 40 steps." in capsys.readouterr().out
 
 
+def test_without_redis_the_rest_is_still_told(
+    projects: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = LearningRuns(projects, None)
+    with runs.hold(1):
+        runs.note_progress(1, {"phase": "learning", "steps": 40})
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    assert learn("--status") == 0
+    output = capsys.readouterr().out
+    assert "a run goes on, or was stopped: learning, 40 steps. Redis gives no answer" in output
+    assert "versions: none" in output
+
+
 def test_why_the_last_run_learnt_nothing(
     projects: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.learning.errors import LearningError
+from backend.learning.errors import LearningError, RunningError
 from backend.learning.runs import LearningRuns
 
 ROOT = Path(__file__).parents[3]
@@ -21,16 +21,34 @@ with LearningRuns(Path(sys.argv[1]), None).hold(1):
 """
 
 
-def test_a_second_run_of_a_project_is_refused_and_other_projects_may_run(tmp_path: Path) -> None:
+def test_a_second_run_of_a_project_is_refused(tmp_path: Path) -> None:
     runs, others = LearningRuns(tmp_path, None), LearningRuns(tmp_path, None)
     with runs.hold(1):
         assert others.is_running(1)
-        with pytest.raises(LearningError, match="a run of project 1 goes on"), others.hold(1):
-            pass
-        with others.hold(2):
+        with pytest.raises(RunningError, match="a run of project 1 goes on"), others.hold(1):
             pass
     assert not others.is_running(1)
     with others.hold(1):
+        pass
+
+
+def test_one_project_at_a_time_learns_on_a_machine(tmp_path: Path) -> None:
+    runs, others = LearningRuns(tmp_path, None, "red"), LearningRuns(tmp_path, None, "blue")
+    with runs.hold(1):
+        assert not others.is_running(2)
+        for attempt in (others.hold(2).__enter__, others.require_free_machine):
+            with pytest.raises(RunningError, match="another project learns on this machine"):
+                attempt()
+    others.require_free_machine()
+
+
+def test_the_advice_names_the_team(tmp_path: Path) -> None:
+    runs = LearningRuns(tmp_path, None, "red")
+    with (
+        runs.hold(1),
+        pytest.raises(RunningError, match="learn --project 1 --team red --status"),
+        runs.hold(1),
+    ):
         pass
 
 
@@ -63,6 +81,8 @@ def test_without_an_answer_of_redis_nothing_runs(tmp_path: Path) -> None:
     runs = LearningRuns(tmp_path, "redis://127.0.0.1:1")
     with pytest.raises(LearningError, match="Redis gives no answer"), runs.hold(1):
         pass
+    with pytest.raises(LearningError, match="Redis gives no answer"):
+        runs.is_running(1)
 
 
 def test_progress_is_there_until_the_report(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.images.errors import ImageError
-from backend.learning.errors import LearningError
+from backend.learning.errors import TooLittleError
 from backend.learning.runs import LearningRuns
 from backend.service import Service
 from backend.settings import Settings
@@ -113,19 +113,27 @@ def test_a_refused_run_keeps_nothing(
     team: Team, learn: Callable[[], dict[str, Any]], folder: Path
 ) -> None:
     team.tasks = 19
-    with pytest.raises(LearningError, match="has 19 tasks"):
+    with pytest.raises(TooLittleError, match="has 19 tasks") as refusal:
         learn()
+    assert refusal.value.annotations == 19
     assert not (folder / "annotations.json.gz").exists()
 
 
 def test_a_stopped_run_goes_on_with_its_annotations(
-    team: Team, learn: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    team: Team,
+    learn: Callable[[], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    runs = LearningRuns(tmp_path / "projects", None)
+    with runs.hold(1):
+        runs.note_progress(1, {"phase": "ended", "sentence": "annotate more"})
     for stop in (_killed, _without_space, _killed):
         monkeypatch.setattr(project, "train", stop)
         with pytest.raises((KeyboardInterrupt, OSError)):
             learn()
     assert team.asked == 1
+    assert "sentence" not in runs.progress(1)
     assert team.embedded == 16  # once each; the other four are held out
 
 
