@@ -63,6 +63,14 @@ def render(values: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     return {name: content for name, content in objects.items() if content is not None}
 
 
+def notes(values: dict[str, Any]) -> str:
+    """What Helm says after an installation."""
+    with helm.Chart.load(CHART) as chart:
+        rendered = chart.render(values, name="sam", namespace="labels")
+    (text,) = (text for path, text in rendered.items() if path.endswith("NOTES.txt"))
+    return text
+
+
 def pod(deployment: dict[str, Any]) -> dict[str, Any]:
     return deployment["spec"]["template"]["spec"]
 
@@ -247,6 +255,34 @@ def test_a_claim_of_one_node_is_handed_over(everything: dict[str, dict[str, Any]
     objects = render({"cache": {"persistence": shared}})
     assert "pvc" not in objects
     assert objects["deployment"]["spec"]["strategy"]["type"] == "RollingUpdate"
+
+
+REDIS = {"url": "redis://redis:6379"}
+MANY_PODS = [
+    pytest.param({"replicas": 2}, id="replicas"),
+    pytest.param({"autoscaling": {"enabled": True}}, id="autoscaling"),
+    pytest.param({"workers": {"replicas": 1}, "redis": REDIS}, id="workers"),
+]
+
+
+@pytest.mark.parametrize("values", MANY_PODS)
+def test_a_claim_of_one_pod_is_refused_for_many(values: dict[str, Any]) -> None:
+    claim = {"persistence": {"enabled": True, "accessMode": "ReadWriteOncePod"}}
+    assert "pvc" in render({"cache": claim})
+    with pytest.raises(helm.HelmRenderError, match="ReadWriteOncePod lets one pod start"):
+        render(values | {"cache": claim})
+
+
+@pytest.mark.parametrize("values", MANY_PODS)
+def test_the_notes_name_what_many_pods_with_a_claim_of_one_node_need(
+    values: dict[str, Any],
+) -> None:
+    sentence = "Pods on another node than the first pod do not start"
+    assert sentence in notes(values | {"cache": {"persistence": {"enabled": True}}})
+    shared = {"persistence": {"enabled": True, "accessMode": "ReadWriteMany"}}
+    assert sentence not in notes(values | {"cache": shared})
+    assert sentence not in notes(values)
+    assert sentence not in notes({"cache": {"persistence": {"enabled": True}}})
 
 
 def test_workers_take_jobs_from_redis(everything: dict[str, dict[str, Any]]) -> None:

@@ -18,6 +18,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
+{{/* "true" where more than one pod mounts the folder of embeddings. */}}
+{{- define "backend.manyPods" -}}
+{{- or .Values.autoscaling.enabled (gt (add (int .Values.replicas) (int .Values.workers.replicas)) 1) -}}
+{{- end -}}
+
 {{/* The pod but its containers: who it is, where it runs, and its volumes. */}}
 {{- define "backend.pod" -}}
 automountServiceAccountToken: false
