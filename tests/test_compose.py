@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from backend.jobs import QUEUE_NAME
+from backend.settings import Settings
 from benchmarks import compose
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,16 @@ def test_every_setting_can_be_made_in_the_file_env(name: str) -> None:
     rows = re.findall(r"^\| (`[A-Z_`, ]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     known = {name for row in rows for name in re.findall(r"[A-Z_]+", row)}
     assert set(SERVICES[name]["environment"]) <= known
+
+
+def test_the_setting_that_cannot_be_made_there_is_named(tmp_path: Path) -> None:
+    teams = tmp_path / "teams.toml"
+    teams.write_text('[a]\nurl = "http://label-studio:8080"\napi_key = "token"\n')
+    environment = SERVICES["backend"]["environment"]
+    given = {"LABEL_STUDIO_URL": environment["LABEL_STUDIO_URL"], "LABEL_STUDIOS": str(teams)}
+    with pytest.raises(ValueError, match="LABEL_STUDIO_URL and LABEL_STUDIOS are both set"):
+        Settings.from_env(given)
+    assert "All but LABEL_STUDIOS:" in TEXT
 
 
 def test_only_connect_knows_the_password() -> None:
