@@ -23,6 +23,10 @@ from backend.label_studio.sign_in import SignIn
 
 logger = logging.getLogger(__name__)
 
+# Anybody may call /setup. Each hostname gets one line in the log, up to these limits.
+_LONGEST_TOLD = 200  # characters
+_MOST_TOLD = 100  # hostnames
+
 
 class LabelStudio:
     """A client of one Label Studio. Threads may share a client.
@@ -65,14 +69,15 @@ class LabelStudio:
                 call ``/setup``. Such a caller cannot say where Label Studio is, and its token is
                 sent to LABEL_STUDIO_URL only.
         """
-        is_unknown = self._discovery.set_url is None and hostname not in self._told
-        if hostname and not is_proven and is_unknown:
-            self._told.add(hostname[:200])
+        told = (hostname or "")[:_LONGEST_TOLD]
+        is_new = told not in self._told and len(self._told) < _MOST_TOLD
+        if told and not is_proven and is_new and self._discovery.set_url is None:
+            self._told.add(told)
             logger.warning(
                 "Label Studio's files cannot be fetched: LABEL_STUDIO_URL is not set. Somebody"
-                " without a password says that Label Studio is at %.200r. If that is right, set"
+                " without a password says that Label Studio is at %r. If that is right, set"
                 " LABEL_STUDIO_URL to the address at which the backend reaches Label Studio.",
-                hostname,
+                told,
             )
         if self._setup_info is not None:
             address = hostname.rstrip("/") if hostname else None

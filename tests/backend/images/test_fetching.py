@@ -469,6 +469,17 @@ class TestWhereLabelStudioIs:
         assert elsewhere.asked == []
         assert "set LABEL_STUDIO_URL to the address at which" in caplog.text
 
+    def test_anybody_may_call_setup_and_the_log_does_not_grow(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        known = studio(None, None, http_client(), SetupInfoFile(tmp_path / "setup-info"))
+        for _ in range(3):
+            known.note_setup("http://" + 300 * "a", None, is_proven=False)
+        assert len(caplog.messages) == 1
+        for number in range(300):
+            known.note_setup(f"http://host-{number}", None, is_proven=False)
+        assert len(caplog.messages) == 100
+
     def test_a_set_address_keeps_its_token(
         self, label_studio: Host, elsewhere: Host, tmp_path: Path
     ) -> None:
