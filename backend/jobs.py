@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from redis import Redis
+import redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
@@ -60,9 +60,24 @@ def run(
             result is never None.
         lists: the second argument of each call.
         arguments: the further arguments of each call.
+
+    Raises:
+        ValueError: Redis gives no answer.
     """
+    try:
+        yield from _run(settings, function, lists, *arguments)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise ValueError(f"Redis gives no answer ({error}): is REDIS_URL right?") from error
+
+
+def _run(
+    settings: Settings,
+    function: Callable[..., Any],
+    lists: Iterable[list[T]],
+    *arguments: Any,
+) -> Iterator[Done]:
     assert settings.redis_url is not None
-    queue = Queue(QUEUE_NAME, connection=Redis.from_url(settings.redis_url))
+    queue = Queue(QUEUE_NAME, connection=redis.Redis.from_url(settings.redis_url))
     remaining = iter(lists)
     running: list[tuple[Job, int]] = []
     while True:
