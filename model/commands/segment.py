@@ -28,6 +28,16 @@ _DESCRIPTION = (
 _EPILOG = "Commands of their own, each with its own --help: auto-annotate, export."
 _DEFAULT_LABEL = "Object"
 _SETTINGS = fields(EverythingSettings)
+_SETTINGS_HELP = {
+    "points_per_side": "points of the grid along each axis",
+    "hierarchical": "1: leave out points that lie in a large mask; 0: ask all points",
+    "pred_iou_thresh": "the lowest predicted IoU, 0 to 1",
+    "stability_score_thresh": "the lowest stability, 0 to 1",
+    "box_nms_thresh": "the highest IoU of two masks, 0 to 1",
+    "crop_n_layers": "how often the image is cut into crops for small objects",
+    "min_mask_region_area": "smaller parts and holes are removed, pixels",
+    "max_masks": "the most masks of an image",
+}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -114,11 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--everything", action="store_true", help="all objects, without a prompt")
     for field in _SETTINGS:
+        default = "all" if field.default is None else f"{field.default:g}"
         parser.add_argument(
             _option(field.name),
             type=float if isinstance(field.default, float) else int,
             metavar="NUMBER",
-            help=f"with --everything (default: {field.default})",
+            help=f"with --everything, {_SETTINGS_HELP[field.name]} (default: {default})",
         )
     parser.add_argument("-o", "--output", type=Path, help="where --format goes: a file or a folder")
     parser.add_argument(
