@@ -148,7 +148,10 @@ class ProjectDecoders:
     def _project(self, project_id: int) -> _Project:
         project = self._projects.get(project_id)
         if project is None:
-            project = self._projects[project_id] = _Project()
+            # Many other projects may have pushed this project out. Its decoder answers at once.
+            project = self._projects[project_id] = _Project(self._loaded.get(project_id))
+            if project.served is not None:
+                project.is_known.set()
         return project
 
     def _work(self) -> None:
