@@ -162,7 +162,7 @@ class _Shared:
             shared=self.by_teams,
         )
         decoders = ProjectDecoders(
-            self.predictor, connect_versions(settings), settings.learnt_decoders
+            self.predictor, connect_versions(settings), settings.learnt_decoders, team
         )
         api = label_studio if is_known else None
         return Service(

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from backend import metrics
+from backend import metrics, request_context
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.quality.places import Place, Task
@@ -40,15 +40,15 @@ class Recorder:
     Args:
         place: where suggestions wait.
         label_studio: tells what was submitted. None: only the suggestions shown are counted.
-        namespace: stands before the project in the labels of the counts.
+        team: stands before the project in the labels of the counts, and in the log.
     """
 
-    def __init__(self, place: Place, label_studio: LabelStudio | None, namespace: str = "") -> None:
+    def __init__(self, place: Place, label_studio: LabelStudio | None, team: str = "") -> None:
         self._place = place
         self._label_studio = label_studio
-        self._prefix = f"{namespace}/" if namespace else ""
+        self._prefix = f"{team}/" if team else ""
         # Two threads: a slow Label Studio must not make suggestions late.
-        self._notes, self._events = _Worker("suggestions"), _Worker("submissions")
+        self._notes, self._events = _Worker("suggestions", team), _Worker("submissions", team)
 
     def start(self) -> None:
         """Begin to work."""
@@ -126,7 +126,8 @@ class Recorder:
 class _Worker:
     """A thread with a short queue. What finds no room in the queue is dropped."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, team: str) -> None:
+        self._team = team
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -140,6 +141,7 @@ class _Worker:
             metrics.FAILURES.labels("quality").inc()
 
     def _work(self) -> None:
+        request_context.note(team=self._team or None)
         while True:
             job = self._jobs.get()
             try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import cachetools
 
+from backend import request_context
 from backend.versions.activation import Version
 from backend.versions.errors import VersionError
 from backend.versions.store import DecoderVersions
@@ -82,9 +83,13 @@ class ProjectDecoders:
         base: the checkpoint as it is. Learnt decoders share its image encoder.
         versions: which decoders there are, and which are active.
         most: how many learnt decoders are loaded at the same time.
+        team: whose projects these are, for the log.
     """
 
-    def __init__(self, base: Predictor, versions: DecoderVersions, most: int) -> None:
+    def __init__(
+        self, base: Predictor, versions: DecoderVersions, most: int, team: str = ""
+    ) -> None:
+        self._team = team
         self._base = ServedDecoder(base, None, base.checkpoint.model_version)
         self._versions = versions
         self._projects: cachetools.LRUCache[int, _Project] = cachetools.LRUCache(_WATCHED)
@@ -155,6 +160,7 @@ class ProjectDecoders:
         return project
 
     def _work(self) -> None:
+        request_context.note(team=self._team or None)
         self._warm_up()
         while True:
             self._wake.wait(_LOOK_EVERY_S)

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from backend import request_context
 from backend.versions import project_decoders
 from backend.versions.project_decoders import ProjectDecoders
 from backend.versions.store import DecoderVersions
@@ -46,6 +47,21 @@ def test_many_other_projects_do_not_push_a_served_decoder_out(
     assert decoders.of(1, wait_s=0).number == 1
     versions.rollback(1)  # the project is watched again
     wait_until(lambda: decoders.of(1).number is None)
+
+
+def test_the_log_names_the_team_whose_decoders_are_loaded(
+    base: Predictor, versions: DecoderVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[object] = []
+    load = versions.load
+
+    def load_and_note(project_id: int, number: int) -> object:
+        noted.append(request_context.fields().get("team"))
+        return load(project_id, number)
+
+    monkeypatch.setattr(versions, "load", load_and_note)
+    assert ProjectDecoders(base, versions, 2, "red").of(1).number == 1
+    assert noted == ["red"]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
