@@ -86,6 +86,7 @@ def _learning_starts(service: Service) -> LearningStarts:
         starter(runs, settings.redis_url, settings.team),
         settings.learn_every,
         needs_password=settings.basic_auth is not None,
+        team=settings.team,
     )
 
 

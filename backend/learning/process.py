@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import IO
 
 from backend import metrics_folder
-from backend.learning.errors import LearningError
+from backend.learning.errors import LearningError, RunningError
 
 logger = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).parents[2]
 _LOG = "log.txt"
+_in_background = threading.Lock()  # held while a learner that this process started goes on
 
 
 def run(project_id: int, arguments: Sequence[str] = (), team: str = "") -> int:
@@ -48,6 +49,8 @@ def run_in_background(
 ) -> None:
     """Start the learner and return. It goes on when this process ends.
 
+    A second learner is not started before the first has ended.
+
     Args:
         project_id: the project that learns.
         folder: of the project's runs. Its file ``log.txt`` gets the output.
@@ -55,14 +58,22 @@ def run_in_background(
         team: whose project learns, where several Label Studios use this backend.
 
     Raises:
+        RunningError: a learner that this process started goes on.
         LearningError: torch or the learner is not installed here.
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _LOG, "wb") as output:
-        process = _start(project_id, arguments, team, output)
-    # Somebody has to take notice of its end, or it would stay in the table of processes.
-    threading.Thread(target=process.wait, name="learner", daemon=True).start()
+    if not _in_background.acquire(blocking=False):
+        raise RunningError(
+            "a project learns on this machine already: try again when its run has ended"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / _LOG, "wb") as output:
+            process = _start(project_id, arguments, team, output)
+    except BaseException:
+        _in_background.release()
+        raise
+    threading.Thread(target=_wait, args=(process,), name="learner", daemon=True).start()
 
 
 def require_learner() -> None:
@@ -77,6 +88,14 @@ def require_learner() -> None:
             " requirements.txt installs it, or use the Docker target gpu (serving a learnt decoder"
             " needs no PyTorch)"
         )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Take notice of the end of a process, or it would stay in the table of processes."""
+    try:
+        process.wait()
+    finally:
+        _in_background.release()
 
 
 def _start(

@@ -1,9 +1,13 @@
 """Starts the learner when Label Studio asks for it: *Start training*, or enough new annotations.
 
 Label Studio's button sends START_TRAINING with the backend's password. Its webhooks send no
-password. So where the backend has a password, START_TRAINING counts only with the password. Without
-a password anybody may send anything: the project has to exist in the API, one project is asked for
-once a minute, and the learner ends at once where there are no new annotations.
+password. So where the backend has a password, START_TRAINING counts only with the password.
+
+Where the backend has no password, anybody may send anything. So the project has to exist in the
+API, each project is asked for once a minute, and the learner is started only where the project has
+more annotations than the last run knew, whether that run learnt or was refused.
+
+One learner at a time runs on this machine. RQ workers take the runs of their queue one by one.
 """
 
 from __future__ import annotations
@@ -20,17 +24,18 @@ import redis
 from redis import Redis
 from rq import Queue, Worker
 
+from backend import request_context
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.learning import process
-from backend.learning.errors import LearningError
+from backend.learning.errors import LearningError, RunningError
 from backend.learning.runs import LearningRuns
 
 logger = logging.getLogger(__name__)
 
 QUEUE_NAME = "mobile-sam-learning"
 _EVERY_S = 60.0  # between two looks at one project
-_AT_ONCE = 2  # looks
+_REDIS_TIMEOUT_S = 5.0
 _REMEMBERED = 1000  # projects
 _JOB_TIMEOUT_S = 24 * 3600
 _ARGUMENTS = ("--if-changed",)
@@ -48,6 +53,7 @@ class LearningStarts:
         start: starts the learner for a project.
         every: a run starts after so many new annotations; 0: only when somebody asks.
         needs_password: whether the backend has a password.
+        team: whose projects these are, for the log.
     """
 
     def __init__(
@@ -58,19 +64,22 @@ class LearningStarts:
         every: int,
         *,
         needs_password: bool,
+        team: str = "",
     ) -> None:
         self._label_studio = label_studio
         self._runs = runs
         self._start = start
         self._every = every
         self._needs_password = needs_password
+        self._team = team
         self._lock = threading.Lock()
         self._looked: cachetools.TTLCache[tuple[int, bool], bool] = cachetools.TTLCache(
             _REMEMBERED, _EVERY_S, time.monotonic
         )
         # A run that learnt nothing leaves no report. It is not repeated at every annotation.
         self._tried: cachetools.LRUCache[int, int] = cachetools.LRUCache(_REMEMBERED)
-        self._seats = threading.BoundedSemaphore(_AT_ONCE)
+        # Of looks. Annotations, which anybody may report, take no seat from the button.
+        self._seats = {is_asked: threading.BoundedSemaphore() for is_asked in (True, False)}
 
     def event(self, action: str, project_id: int | None, *, has_password: bool) -> None:
         """Take an event.
@@ -87,30 +96,56 @@ class LearningStarts:
             logger.info("START_TRAINING without the password is ignored")
             return
         with self._lock:
-            if (project_id, is_asked) in self._looked or not self._seats.acquire(blocking=False):
+            if (project_id, is_asked) in self._looked:
+                return
+            if not self._seats[is_asked].acquire(blocking=False):
+                logger.warning(
+                    "%s of project %d is dropped: another project is looked at", action, project_id
+                )
                 return
             self._looked[project_id, is_asked] = True
-        look = partial(self._look, project_id, is_asked=is_asked)
+        least = self._every
+        if is_asked:
+            least = 0 if has_password else 1
+        look = partial(self._look, project_id, least, self._seats[is_asked])
         threading.Thread(target=look, name="learning", daemon=True).start()
 
-    def _look(self, project_id: int, *, is_asked: bool) -> None:
+    def _look(self, project_id: int, least: int, seat: threading.BoundedSemaphore) -> None:
         """Ask the API for the project, and start the learner where that is wanted."""
+        request_context.note(team=self._team or None)
         try:
             project = self._label_studio.project(project_id)
             if self._runs.is_running(project_id):
                 logger.info("project %d learns already", project_id)
-            elif is_asked or self._has_enough_new(project_id, project):
+            elif self._has_enough_new(project_id, project, least):
                 logger.info("project %d begins to learn", project_id)
-                self._tried[project_id] = _annotations(project)
-                self._start(project_id)
+                self._begin(project_id, _annotations(project))
+            elif least == 1:
+                logger.info("project %d has no annotation that is new to its last run", project_id)
         except (LabelStudioError, LearningError, OSError, redis.RedisError) as error:
             logger.error("project %d cannot learn: %s", project_id, error)
         finally:
-            self._seats.release()
+            seat.release()
 
-    def _has_enough_new(self, project_id: int, project: Mapping[str, Any]) -> bool:
-        known = self._runs.report(project_id).get("data", {}).get("annotations") or 0
-        return _annotations(project) - max(known, self._tried.get(project_id, 0)) >= self._every
+    def _begin(self, project_id: int, annotations: int) -> None:
+        before = self._tried.get(project_id, 0)
+        self._tried[project_id] = annotations
+        try:
+            self._start(project_id)
+        except RunningError:
+            self._tried[project_id] = before  # the next request may find the machine free
+            raise
+
+    def _has_enough_new(self, project_id: int, project: Mapping[str, Any], least: int) -> bool:
+        """Whether so many annotations are new to the last run, also if that run was refused."""
+        reported = self._runs.report(project_id).get("data", {})
+        progress = self._runs.progress(project_id)
+        known = max(
+            reported.get("annotations") or 0,
+            progress.get("annotations") or 0,
+            self._tried.get(project_id, 0),
+        )
+        return least == 0 or _annotations(project) - known >= least
 
 
 def _annotations(project: Mapping[str, Any]) -> int:
@@ -130,6 +165,7 @@ def starter(runs: LearningRuns, redis_url: str | None, team: str = "") -> Start:
     def start(project_id: int) -> None:
         if redis_url is not None and _enqueue(redis_url, project_id, team):
             return
+        runs.require_free_machine()
         process.run_in_background(project_id, runs.folder(project_id), _ARGUMENTS, team)
 
     return start
@@ -137,7 +173,10 @@ def starter(runs: LearningRuns, redis_url: str | None, team: str = "") -> Start:
 
 def _enqueue(redis_url: str, project_id: int, team: str) -> bool:
     """Queue a run, unless one waits. Returns False where no worker listens to the queue."""
-    queue = Queue(QUEUE_NAME, connection=Redis.from_url(redis_url))
+    connection = Redis.from_url(
+        redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
+    )
+    queue = Queue(QUEUE_NAME, connection=connection)
     if not Worker.count(queue=queue):
         return False
     job_id = "-".join(filter(None, ["learn", team, str(project_id)]))
