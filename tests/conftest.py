@@ -126,44 +126,32 @@ def golden() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def load_yolo(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Path, int], dict[str, Any]]:
-    """Loads a folder as a training of YOLO-seg does, without augmentation and masks at full size.
+def load_yolo(tmp_path: Path) -> Callable[[Path, int], dict[str, dict[str, np.ndarray]]]:
+    """Loads a folder as a training of YOLO-seg does; see yolo_loader.py.
 
-    The second argument is the longest side of the images. Gives the samples by the name of their
-    image, without its suffix.
+    The second argument is the longest side of the images. Gives ``masks``, N x H x W bool, and
+    ``cls``, N x 1, by the name of the image without its suffix.
     """
-    for name, value in {
-        "YOLO_CONFIG_DIR": str(tmp_path_factory.mktemp("ultralytics")),
+    settings = {
+        "YOLO_CONFIG_DIR": str(tmp_path),
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
         "YOLO_VERBOSE": "false",
-    }.items():
-        monkeypatch.setenv(name, value)
-    from ultralytics.data.augment import Format
-    from ultralytics.data.dataset import YOLODataset
-    from ultralytics.utils import YAML
+    }
 
-    def load(folder: Path, side: int) -> dict[str, Any]:
-        data = YAML.load(folder / "data.yaml")
-        assert data["train"] == data["val"]
-        dataset = YOLODataset(
-            img_path=str(folder / data["train"]),
-            data={"names": data["names"], "nc": len(data["names"]), "channels": 3},
-            task="segment",
-            imgsz=side,
-            augment=False,
-            rect=True,
-            stride=1,
-            pad=0.0,
-            batch_size=1,
+    def load(folder: Path, side: int) -> dict[str, dict[str, np.ndarray]]:
+        out = tmp_path / "loaded.npz"
+        program = Path(__file__).with_name("yolo_loader.py")
+        subprocess.run(
+            [sys.executable, "-W", "ignore", program, folder, str(side), out],
+            env={**os.environ, **settings},  # noqa: TID251
+            check=True,
         )
-        for transform in dataset.transforms.transforms:
-            if isinstance(transform, Format):
-                transform.mask_ratio = 1
-                transform.mask_overlap = False
-        samples = [dataset[index] for index in range(len(dataset))]
-        return {Path(sample["im_file"]).stem: sample for sample in samples}
+        samples: dict[str, dict[str, np.ndarray]] = {}
+        with np.load(out) as arrays:
+            for key in arrays.files:
+                kind, _, name = key.partition("/")
+                samples.setdefault(name, {})[kind] = arrays[key]
+        return samples
 
     return load

@@ -65,9 +65,10 @@ class AnnotatedImage:
             raise MalformedRequestError(
                 f"its regions were drawn on images of {told} pixels: has the image been replaced?"
             )
-        for size in sizes:
+        size = next(iter(sizes), None)
+        if size is not None:
             check_size(size)
-        return next(iter(sizes), None)
+        return size
 
 
 class AnnotationReader:
