@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -27,7 +27,7 @@ class HeldEncoder:
     ) -> list[ImageEmbedding]:
         names = [int(image[0, 0, 0]) for image in images]
         self.batches.append(names)
-        self.go_on.wait()
+        self.go_on.wait(60)
         if 13 in names:
             raise ValueError("unlucky")
         return [
@@ -48,12 +48,17 @@ class Callers:
         image = np.full((2, 2, 3), name, np.uint8)
         waiting = len(self._queue._waiting) + len(self._encoder.batches)
         future = self._pool.submit(self._queue.encode, image, (name, name), demand)
-        while len(self._queue._waiting) + len(self._encoder.batches) == waiting:
-            time.sleep(0.001)
+        wait_until(lambda: len(self._queue._waiting) + len(self._encoder.batches) != waiting)
         if not waiting:  # the first image is encoded at once, and is no longer in the queue
-            while not self._encoder.batches:
-                time.sleep(0.001)
+            wait_until(lambda: bool(self._encoder.batches))
         return future
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, "nothing happened within a minute"
+        time.sleep(0.001)
 
 
 @pytest.fixture
