@@ -21,9 +21,11 @@ from model.files import open_regular, write_atomically
 
 KEPT_S = 7 * 24 * 3600  # then a suggestion of a task that nobody submits is forgotten
 _MOST_OF_TASK = 500  # suggestions
+_LARGEST = 1 << 20  # bytes of a suggestion; most have some kilobytes
 _MOST_FILES = 20_000
+_MOST_BYTES = 512 << 20  # of all files
 _PRUNE_EVERY = 500  # suggestions
-_LARGEST = 4 << 20  # bytes
+_PRUNE_BYTES = 64 << 20  # bytes of new suggestions
 _TIMEOUT_S = 2.0
 _TASKS = "[0-9]*-[0-9]*"  # the folders of tasks
 _TAKEN = "taken-"  # the folders of tasks that are being counted begin with it
@@ -33,7 +35,7 @@ Task = tuple[int, int]  # the ids of the project and of the task
 
 
 class Place(Protocol):
-    """Keeps suggestions, as bytes, for each task.
+    """Keeps suggestions, as bytes, for each task. A suggestion above 1 MiB is not kept.
 
     Raises:
         OSError, redis.RedisError: the place cannot be used.
@@ -59,14 +61,18 @@ class FolderPlace:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._unseen = _PRUNE_EVERY  # what earlier runs left is looked at once
+        self._unseen_bytes = 0
 
     def put(self, task: Task, data: bytes) -> None:
         """See :class:`Place`."""
+        if len(data) > _LARGEST:
+            return
         with write_atomically(self._of(task) / uuid.uuid4().hex) as file:
             file.write(data)
         self._unseen += 1
-        if self._unseen >= _PRUNE_EVERY:
-            self._unseen = 0
+        self._unseen_bytes += len(data)
+        if self._unseen >= _PRUNE_EVERY or self._unseen_bytes >= _PRUNE_BYTES:
+            self._unseen = self._unseen_bytes = 0
             self._prune()
 
     def has(self, task: Task) -> bool:
@@ -82,7 +88,8 @@ class FolderPlace:
             return []
         try:
             newest = sorted(taken.iterdir(), key=_modified)[-_MOST_OF_TASK:]
-            return [_read(path) for path in newest if path.suffix != ".part"]
+            found = [_read(path) for path in newest if path.suffix != ".part"]
+            return [data for data in found if data is not None]
         finally:
             shutil.rmtree(taken, ignore_errors=True)
 
@@ -92,11 +99,13 @@ class FolderPlace:
     def _prune(self) -> None:
         """Remove the oldest files, and folders without files."""
         files = sorted(self._folder.glob(f"{_TASKS}/*"), key=_modified)
-        excess = len(files) - _MOST_FILES
+        sizes = [_size(path) for path in files]
+        excess, excess_bytes = len(files) - _MOST_FILES, sum(sizes) - _MOST_BYTES
         oldest = time.time() - KEPT_S
-        for index, path in enumerate(files):
-            if index >= excess and _modified(path) >= oldest:
+        for index, (path, size) in enumerate(zip(files, sizes, strict=True)):
+            if index >= excess and excess_bytes <= 0 and _modified(path) >= oldest:
                 break
+            excess_bytes -= size
             with suppress(OSError):  # another process has removed it
                 path.unlink()
         for folder in self._folder.glob(_TASKS):
@@ -124,6 +133,8 @@ class RedisPlace:
 
     def put(self, task: Task, data: bytes) -> None:
         """See :class:`Place`."""
+        if len(data) > _LARGEST:
+            return
         name = self._name(task)
         with self._client.pipeline() as pipeline:
             pipeline.rpush(name, data)
@@ -155,6 +166,17 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def _read(path: Path) -> bytes:
-    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-        return file.read(_LARGEST)
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # another process has removed it
+        return 0
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a file; None where it cannot be read."""
+    try:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        return None

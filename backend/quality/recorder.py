@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -101,7 +101,7 @@ class Recorder:
         if (annotation.get("project"), annotation.get("task")) != task:
             return
         suggestions = []
-        for suggestion in map(Suggestion.loads, self._place.take(task)):
+        for suggestion in _readable(self._place.take(task)):
             if suggestion.shown_at > received_at:  # of the next annotator
                 self._place.put(task, suggestion.dumps())
             else:
@@ -121,6 +121,16 @@ class Recorder:
 
     def _labels(self, project_id: int, version: str) -> tuple[str, str]:
         return metrics.of_version(f"{self._prefix}{project_id}", version)
+
+
+def _readable(found: Iterable[bytes]) -> Iterator[Suggestion]:
+    """The suggestions of a place. Damaged ones are left out."""
+    for data in found:
+        try:
+            yield Suggestion.loads(data)
+        except ValueError as error:
+            metrics.FAILURES.labels("quality").inc()
+            logger.info("a suggestion was not counted: %s", error)
 
 
 class _Worker:

@@ -51,6 +51,30 @@ def test_the_folder_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert place.has((1, 99))
 
 
+def test_the_folder_does_not_grow_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_PRUNE_BYTES", 2_000)
+    monkeypatch.setattr(places, "_MOST_BYTES", 10_000)
+    place = FolderPlace(tmp_path)
+    for number in range(100):
+        place.put((1, number), bytes(1_000))
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 12_000
+    assert place.has((1, 99))
+
+
+def test_a_suggestion_that_is_too_large_is_not_kept(place: Place) -> None:
+    place.put(TASK, b"small")
+    place.put(TASK, bytes((1 << 20) + 1))
+    assert place.take(TASK) == [b"small"]
+
+
+def test_what_cannot_be_read_leaves_the_other_suggestions(tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path)
+    place.put(TASK, b"data")
+    (tmp_path / "1-7" / "folder").mkdir()
+    (tmp_path / "1-7" / "link").symlink_to("/etc/hostname")
+    assert place.take(TASK) == [b"data"]
+
+
 def test_only_what_suggestions_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
