@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,8 @@ from training.learning.pictures import Object, Origin, Picture
 
 # A rectangle says nothing of the edge of an object. Many rectangles are left-over prompts.
 _OUTLINES = ("brush", "bitmask", "polygon", "ellipse")
+# The embeddings of a task with its crops are 2 to 10 MB on disk while a run goes on.
+MOST_TASKS = 1500
 _KEPT = ("id", "data", "annotations", "predictions")  # of a task
 
 
@@ -64,22 +66,23 @@ class Annotated:
         return sum(self.origins.values())
 
 
-def snapshot(tasks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def snapshot(tasks: Iterable[Mapping[str, Any]], most: int = MOST_TASKS) -> list[dict[str, Any]]:
     """What a run keeps of the tasks: their data, the annotation that counts, the predictions.
 
     Cancelled annotations do not count. Of several annotations, ground truth counts, else the
     newest.
 
     Args:
-        tasks: as the API gives annotated tasks.
+        tasks: as the API gives annotated tasks, the newest last.
+        most: how many tasks are kept; the newest stay.
     """
-    kept = []
+    kept: deque[dict[str, Any]] = deque(maxlen=most)
     for task in tasks:
         annotation = _annotation(task.get("annotations") or [])
         if annotation is not None:
             fields = {name: task.get(name) for name in _KEPT}
             kept.append({**fields, "annotations": [annotation]})
-    return kept
+    return list(kept)
 
 
 def read_annotations(

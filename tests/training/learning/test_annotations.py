@@ -156,3 +156,8 @@ def test_the_hash_is_of_the_annotations() -> None:
     same, other = read(task(brush())), read(task(brush(11)))
     assert same.data_hash == read(task(brush(), extra=1)).data_hash
     assert same.data_hash != other.data_hash
+
+
+def test_of_a_large_project_the_newest_tasks_are_learnt_from() -> None:
+    tasks = [task(brush(), id=number) for number in (5, 6, 7)]
+    assert [kept["id"] for kept in snapshot(tasks, most=2)] == [6, 7]
