@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -211,4 +212,32 @@ def test_an_answer_without_end_is_given_up(serve: Callable[[Answer], str]) -> No
         downloads.fetch(url, max_bytes=2000)
     with pytest.raises(ValueError, match="took longer than 0 seconds"):
         downloads.fetch(url, timeout_s=0.3)
+    stop.set()
+
+
+def test_slow_headers_are_given_up(serve: Callable[[Answer], str]) -> None:
+    stop = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with suppress(OSError):  # the client has gone
+            for _ in range(200):  # 10 seconds
+                request.wfile.write(b"x")
+                stop.wait(0.05)
+            request.wfile.write(b"\r\n\r\n")
+
+    with pytest.raises(ValueError, match="took longer than 0 seconds"):
+        downloads.fetch(serve(drip), timeout_s=0.3)
+    stop.set()
+
+
+def test_slow_redirects_are_given_up(serve: Callable[[Answer], str]) -> None:
+    stop = threading.Event()
+
+    def never(request: BaseHTTPRequestHandler) -> None:
+        stop.wait(60)
+
+    target = serve(never)
+    with pytest.raises(ValueError, match="took longer than 0 seconds"):
+        downloads.fetch(serve(answer_with(b"", 302, Location=target)), timeout_s=0.3)
     stop.set()
