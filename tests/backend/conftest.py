@@ -108,9 +108,9 @@ class Backend(Server):
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Backend]]:
-    """Starts backends with settings, and stops them at the end of the tests."""
+    """Starts backends with settings, and stops them at the end of the module: each has 250 MB."""
     started: list[Backend] = []
 
     def start(**settings: str) -> Backend:
@@ -123,9 +123,12 @@ def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 
 @pytest.fixture(scope="session")
-def backend(start_backend: Callable[..., Backend], image_host: str) -> Backend:
+def backend(tmp_path_factory: pytest.TempPathFactory, image_host: str) -> Iterator[Backend]:
     """A backend with 2 workers of 4 threads. Its Label Studio is ``image_host``."""
-    return start_backend(LABEL_STUDIO_URL=image_host, WORKERS="2", THREADS="4")
+    log_path = tmp_path_factory.mktemp("backend") / "log"
+    started = Backend(log_path, LABEL_STUDIO_URL=image_host, WORKERS="2", THREADS="4")
+    yield started
+    started.stop()
 
 
 CLICK_CONFIG = (
