@@ -129,8 +129,8 @@ def golden() -> dict[str, np.ndarray]:
 def load_yolo(tmp_path: Path) -> Callable[[Path, int], dict[str, dict[str, np.ndarray]]]:
     """Loads a folder as a training of YOLO-seg does; see yolo_loader.py.
 
-    The second argument is the longest side of the images. Gives ``masks``, N x H x W bool, and
-    ``cls``, N x 1, by the name of the image without its suffix.
+    The second argument is the longest side of the images. Gives ``masks``, N x H x W bool, ``cls``,
+    N x 1, and ``ori_shape``, (H, W), by the name of the image without its suffix.
     """
     settings = {
         "YOLO_CONFIG_DIR": str(tmp_path),

@@ -1,8 +1,8 @@
 """Loads a folder as a training of YOLO-seg does: ``python yolo_loader.py FOLDER SIDE OUT``.
 
 A process of its own, because an import of Ultralytics replaces functions of Pillow, OpenCV and
-torch. Without augmentation, and masks at full size. OUT is an .npz file with the masks and the
-classes of each image, under the name of its file without the suffix.
+torch. Without augmentation, and masks at full size. OUT is an .npz file with the masks, the
+classes and the size of each image, under the name of its file without the suffix.
 """
 
 import sys
@@ -37,4 +37,5 @@ for index in range(len(dataset)):
     name = Path(sample["im_file"]).stem
     arrays[f"masks/{name}"] = sample["masks"].numpy() > 0
     arrays[f"cls/{name}"] = sample["cls"].numpy()
+    arrays[f"ori_shape/{name}"] = np.array(sample["ori_shape"])
 np.savez_compressed(out, **arrays)

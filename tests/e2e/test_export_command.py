@@ -233,7 +233,7 @@ def test_yolo(
     loaded = {plain(name): sample for name, sample in load_yolo(folder, WIDTH).items()}
     assert set(loaded) == set(EXPECTED)
     for name, sample in loaded.items():
-        assert sample["ori_shape"] == (ON_ITS_SIDE if name == "turned" else UPRIGHT)
+        assert tuple(sample["ori_shape"]) == (ON_ITS_SIDE if name == "turned" else UPRIGHT)
         masks = sample["masks"]
         labels = [CLASSES[int(index)] for (index,) in sample["cls"]]
         assert sorted(labels) == sorted(EXPECTED[name])
