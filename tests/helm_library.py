@@ -1,8 +1,8 @@
 """Asks Helm's library about a chart: ``python helm_library.py CHART < question.json``.
 
 A process of its own, because the library brings the runtime of Go, which has crashed in the large
-process of the tests. The question has ``action`` (render, lint or schema), and ``values`` or
-``set`` (as Helm's option --set). Prints the answer as JSON. The exit status is 1 where Helm refuses.
+process of the tests. The question has ``action`` (render, lint or schema), and ``values``, or
+``set`` as Helm's option --set. Prints the answer as JSON. The exit status is 1 where Helm refuses.
 """
 
 import json
