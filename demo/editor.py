@@ -176,13 +176,6 @@ class Editor:
             arg=index,
         )
 
-    def region_types(self) -> list[str]:
-        """The types of the annotation's regions, in order."""
-        types: list[str] = self._page.evaluate(
-            "() => window.Htx.annotationStore.selected.regions.map(region => region.type)"
-        )
-        return types
-
     def screenshot(self, path: Path) -> None:
         """Write a picture of the window to a file."""
         path.parent.mkdir(parents=True, exist_ok=True)

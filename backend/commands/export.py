@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from backend.commands.project_options import add_project, require_label_studio, tell_failures
 from backend.export.annotations import AnnotationReader, Choice, classes
 from backend.export.coco_writer import CocoWriter
 from backend.export.exporter import Exporter
@@ -46,9 +46,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         " status is 1 where something could not be exported.",
     )
     parser.set_defaults(run=_run)
-    parser.add_argument(
-        "--project", type=int, required=True, metavar="ID", help="a project of Label Studio"
-    )
+    add_project(parser)
     parser.add_argument(
         "--format",
         required=True,
@@ -87,13 +85,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--unlabelled", metavar="CLASS", help="the class of objects without a label"
     )
     parser.add_argument(
-        "--filter",
-        type=int,
-        metavar="VIEW",
-        help="only the tasks of this view (tab) of the Data Manager: the number after tab= in the"
-        " address of the page",
-    )
-    parser.add_argument(
         "--tolerance",
         type=_pixels,
         default=0.0,
@@ -104,8 +95,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
-    if settings.label_studio_url is None:
-        raise ValueError("--project needs LABEL_STUDIO_URL")
+    require_label_studio(settings)
     http = connect_http(settings)
     label_studio = connect_label_studio(settings, http)
     loader = ImageLoader(Fetcher(label_studio, http, settings.local_files_document_root))
@@ -149,11 +139,7 @@ def _tell(report: Report, classes: int, folder: Path) -> int:
     for note, number in report.notes.items():
         if number:
             print(f"{number} {note}")
-    for name, reason in report.failures:
-        print(f"{name}: {reason}", file=sys.stderr)
-    if report.failures:
-        print(f"{len(report.failures)} failed", file=sys.stderr)
-    return 1 if report.failures else 0
+    return tell_failures(report.failures)
 
 
 def _pixels(text: str) -> float:

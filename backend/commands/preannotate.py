@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from backend.commands.project_options import add_project, require_label_studio, tell_failures
 from backend.jobs import QUEUE_NAME
 from backend.label_studio import task_lists
 from backend.preannotate import (
@@ -34,9 +34,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         " have such a prediction are skipped, so an interrupted run can be started again.",
     )
     parser.set_defaults(run=_run)
-    parser.add_argument(
-        "--project", type=int, required=True, metavar="ID", help="a project of Label Studio"
-    )
+    add_project(parser)
     parser.add_argument(
         "--from",
         dest="source",
@@ -78,13 +76,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         " URL of an ML backend, such as ml+http://localhost:9091",
     )
     parser.add_argument(
-        "--filter",
-        type=int,
-        metavar="VIEW",
-        help="only the tasks of this view (tab) of the Data Manager: the number after tab= in the"
-        " address of the page",
-    )
-    parser.add_argument(
         "--again",
         action="store_true",
         help="replace the predictions that tasks have already, such as after their boxes changed",
@@ -107,8 +98,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
-    if settings.label_studio_url is None:
-        raise ValueError("--project needs LABEL_STUDIO_URL")
+    require_label_studio(settings)
     if options.queue and settings.redis_url is None:
         raise ValueError("--queue needs REDIS_URL")
     if is_own(options.source):
@@ -157,7 +147,7 @@ def _tell(report: Report) -> int:
     )
     for label, boxes in report.unknown.most_common():
         print(f'left out: {boxes} boxes of "{label}", a label that no tag of the project has')
-    return _tell_failures(report)
+    return tell_failures(report.failures)
 
 
 def _tell_plan(report: Report, model_version: str) -> int:
@@ -169,15 +159,7 @@ def _tell_plan(report: Report, model_version: str) -> int:
     )
     for labels, boxes in report.boxes.most_common():
         print(f"{boxes} boxes: {labels or 'without a label'}")
-    return _tell_failures(report)
-
-
-def _tell_failures(report: Report) -> int:
-    for name, reason in report.failures:
-        print(f"{name}: {reason}", file=sys.stderr)
-    if report.failures:
-        print(f"{len(report.failures)} failed", file=sys.stderr)
-    return 1 if report.failures else 0
+    return tell_failures(report.failures)
 
 
 def _tell_of_choice(preannotator: Preannotator) -> None:

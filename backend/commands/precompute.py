@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from backend.commands.project_options import require_label_studio, tell_failures
 from backend.images.image_ref import ImageRef
 from backend.jobs import QUEUE_NAME
 from backend.precompute import (
@@ -73,11 +73,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
                 "the embeddings would be lost: set CACHE_DISK_GB above 0, or set REDIS_URL"
             )
         embed_here(Service.start(settings), images, total, failures)
-    for failure in failures:
-        print(f"{failure.name}: {failure.reason}", file=sys.stderr)
-    if failures:
-        print(f"{len(failures)} failed", file=sys.stderr)
-    return 1 if failures else 0
+    return tell_failures([(failure.name, failure.reason) for failure in failures])
 
 
 def _images(
@@ -96,8 +92,7 @@ def _images(
         tasks = _read_tasks(options.tasks)
         config = LabelingConfig.parse(options.config.read_text())
         return images_of_tasks(tasks, config, failures), _image_count(len(tasks), config)
-    if settings.label_studio_url is None:
-        raise ValueError("--project needs LABEL_STUDIO_URL")
+    require_label_studio(settings)
     label_studio = connect_label_studio(settings)
     project = label_studio.project(options.project)
     config = LabelingConfig.parse(project["label_config"])

@@ -22,7 +22,6 @@ from typing import Any
 import cachetools
 import redis
 from redis import Redis
-from rq import Queue, Worker
 
 from backend import request_context
 from backend.label_studio.client import LabelStudio
@@ -176,6 +175,8 @@ def _enqueue(redis_url: str, project_id: int, team: str) -> bool:
     connection = Redis.from_url(
         redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
     )
+    from rq import Queue, Worker  # here, since most servers never need rq
+
     queue = Queue(QUEUE_NAME, connection=connection)
     if not Worker.count(queue=queue):
         return False
