@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as run_lengths
 
+from model.cleanup import box_around
 from model.formats.polygons import Mask, Polygon, trace
 from model.formats.rings import Ring
 
@@ -69,15 +70,13 @@ def annotation(
         mask: H x W, not empty. Area and bounding box are those of the mask.
         outline: the polygons to write, pixels; None for polygons that are exactly the mask.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
     return {
         "id": annotation_id,
         "image_id": image_id,
         "category_id": category_id,
         "segmentation": segmentation(mask, outline),
         "area": int(np.count_nonzero(mask)),
-        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        "bbox": list(box_around(mask) or (0, 0, 0, 0)),
         "iscrowd": 0,
     }
 

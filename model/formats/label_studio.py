@@ -38,7 +38,7 @@ def task(
     regions = [_region(mask, score, label) for mask, score in objects if mask.any()]
     prediction: dict[str, Any] = {"model_version": model_version, "result": regions}
     if regions:
-        prediction["score"] = round(sum(one["score"] for one in regions) / len(regions), 4)
+        prediction["score"] = min(one["score"] for one in regions)
     return {"data": {TO_NAME: url}, "predictions": [prediction]}
 
 

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.formats.rings import Ring, approximated, box_around, signed_area, winding_numbers
+from model.cleanup import box_around
+from model.formats.rings import Ring, approximated, signed_area, turned_box, winding_numbers
 
 Mask = npt.NDArray[np.bool_]
 
@@ -44,9 +45,10 @@ def trace(mask: Mask, tolerance: float = 0.0) -> list[Polygon]:
         tolerance: how far rings may be from the mask's edge, pixels (:func:`simplified`). With 0
             they run along the edges of pixels, and :func:`fill` gives the mask back.
     """
-    if not mask.any():
+    box = box_around(mask)
+    if box is None:
         return []
-    x0, y0, width, height = cv2.boundingRect(mask.view(np.uint8))
+    x0, y0, width, height = box
     window = mask[y0 : y0 + height, x0 : x0 + width]
     exteriors: list[Ring] = []
     holes: list[Ring] = []
@@ -80,7 +82,7 @@ def simplified(polygon: Polygon, tolerance: float) -> Polygon:
     holes = [hole for hole in polygon.holes if abs(signed_area(hole)) >= (2 * tolerance) ** 2]
     approximations = [approximated(_without_steps(hole), tolerance) for hole in holes]
     return Polygon(
-        exterior if len(exterior) > 2 else box_around(polygon.exterior),
+        exterior if len(exterior) > 2 else turned_box(polygon.exterior),
         tuple(hole for hole in approximations if len(hole) > 2),
     )
 

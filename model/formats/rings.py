@@ -31,7 +31,7 @@ def approximated(ring: Ring, tolerance: float) -> Ring:
     return found.reshape(-1, 2).astype(np.float64)
 
 
-def box_around(ring: Ring) -> Ring:
+def turned_box(ring: Ring) -> Ring:
     """The smallest box around a ring, turned as it must be."""
     return cv2.boxPoints(cv2.minAreaRect(ring.astype(np.float32))).astype(np.float64)
 

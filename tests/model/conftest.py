@@ -11,10 +11,9 @@ from model.network.mobile_sam import MobileSAM
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a network as small as it gets, with random weights. Its input is 64 x 64."""
-    torch.manual_seed(0)
-    config = MobileSAMConfig(
+def tiny_config() -> MobileSAMConfig:
+    """The sizes of a network as small as it gets. Its input is 64 x 64."""
+    return MobileSAMConfig(
         image_size=64,
         encoder_widths=(16, 16, 16, 16),
         encoder_depths=(1, 1, 1, 1),
@@ -23,6 +22,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decoder_mlp_width=32,
         iou_head_width=32,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_config: MobileSAMConfig) -> Path:
+    """The file of the smallest network, with random weights."""
+    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
-    save_network(path, MobileSAM(config), {})
+    save_network(path, MobileSAM(tiny_config), {})
     return path

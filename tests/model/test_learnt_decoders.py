@@ -21,26 +21,18 @@ PROMPTS = [
 
 
 @pytest.fixture(scope="module")
-def save_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
-    """Saves a network as small as it gets, whose encoder and decoder come from seeds."""
+def save_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, tiny_config: MobileSAMConfig
+) -> Callable[[int, int], Path]:
+    """Saves the smallest network, whose encoder and decoder come from seeds."""
     import torch
 
     from model.network.checkpoint import save_network
     from model.network.mobile_sam import MobileSAM
 
-    config = MobileSAMConfig(
-        image_size=64,
-        encoder_widths=(16, 16, 16, 16),
-        encoder_depths=(1, 1, 1, 1),
-        encoder_heads=(1, 1, 1, 1),
-        embedding_width=32,
-        decoder_mlp_width=32,
-        iou_head_width=32,
-    )
-
     def network(seed: int) -> MobileSAM:
         torch.manual_seed(seed)
-        return MobileSAM(config)
+        return MobileSAM(tiny_config)
 
     def save(encoder_seed: int, decoder_seed: int) -> Path:
         made, decoder = network(encoder_seed), network(decoder_seed)
