@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -34,7 +34,8 @@ class Suggestion:
 
     def dumps(self) -> bytes:
         """The suggestion as compressed JSON: some kilobytes."""
-        return zlib.compress(orjson.dumps(asdict(self)), _FAST)
+        # orjson reads the dataclass; dataclasses.asdict would copy each number of the RLE.
+        return zlib.compress(orjson.dumps(self), _FAST)
 
     @classmethod
     def loads(cls, data: bytes) -> Suggestion:

@@ -55,9 +55,9 @@ def parts(x: Node, axis: int, count: int) -> Sequence[Node]:
     return outputs
 
 
-def matmul(x: Node, y: Node, *, transpose_y: bool = False) -> Node:
+def matmul(x: Node, y: Node, *, transpose_x: bool = False, transpose_y: bool = False) -> Node:
     """Matrix product over the last two axes."""
-    return opset.matmul(x, y, False, transpose_y)
+    return opset.matmul(x, y, transpose_x, transpose_y)
 
 
 def project(x: Node, weight: Array, bias: Array | None = None) -> Node:
