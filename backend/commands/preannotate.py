@@ -7,6 +7,7 @@ import argparse
 from backend.commands.project_options import add_project, require_label_studio, tell_failures
 from backend.jobs import QUEUE_NAME
 from backend.label_studio import task_lists
+from backend.label_studio.client import LabelStudio
 from backend.preannotate import (
     Report,
     Work,
@@ -17,6 +18,8 @@ from backend.preannotate import (
 from backend.predictions.boxes import ANNOTATIONS, PREDICTIONS, is_own
 from backend.predictions.orders import Order
 from backend.predictions.preannotator import Outcome, Preannotator
+from backend.regions.errors import UnanswerableRequestError
+from backend.regions.labeling_config import LabelingConfig
 from backend.service import Service, connect_label_studio, connect_versions
 from backend.settings import Settings
 from backend.versions.project_decoders import model_version
@@ -107,6 +110,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         )
     work = Work(options.project, _order(options), options.again, options.workers)
     label_studio = connect_label_studio(settings)
+    if options.everything:
+        _check_label(label_studio, options.project, work.order)
     ids = task_lists.task_ids(label_studio, options.project, options.filter)
     if options.dry_run:
         base = weights.obtain(settings.checkpoint, settings.model_dir).model_version
@@ -135,6 +140,20 @@ def _order(options: argparse.Namespace) -> Order:
             min_mask_region_area=options.min_area, max_masks=options.max_count
         )
     return Order(options.source, tuple(options.label), everything, options.detector)
+
+
+def _check_label(label_studio: LabelStudio, project_id: int, order: Order) -> None:
+    """Refuse an order of everything whose masks can have no label: each task would fail.
+
+    Raises:
+        ValueError: there are several labels and none is named, or there is no such label.
+    """
+    config = LabelingConfig.parse(label_studio.project(project_id)["label_config"])
+    try:
+        for image in config.image_variables:
+            config.labels_for_all(image, next(iter(order.labels), None))
+    except UnanswerableRequestError as error:
+        raise ValueError(f"{error} (--label)") from error
 
 
 def _tell(report: Report) -> int:
