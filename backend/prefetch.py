@@ -24,6 +24,7 @@ from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig, whole_number
+from backend.teams import team_option
 from model.engines import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
@@ -158,9 +159,8 @@ class Prefetcher:
             logger.warning(
                 "too many images wait to be embedded: %d jobs or %d MiB. The others are embedded"
                 " when somebody clicks on them. To embed a whole project ahead, run"
-                " python -m backend precompute.",
-                _MAX_WAITING,
-                _MAX_BYTES >> 20,
+                " python -m backend precompute --project ID%s",
+                *(_MAX_WAITING, _MAX_BYTES >> 20, team_option(self._team)),
             )
         self._is_full = True
         return False

@@ -61,6 +61,15 @@ def read_teams(path: Path) -> dict[str, Team]:
     return teams
 
 
+def team_option(team: str) -> str:
+    """What chooses a team in a command that a message names: `` --team red``.
+
+    Args:
+        team: its name; "" where there is one Label Studio, whose commands need no option.
+    """
+    return f" --team {team}" if team else ""
+
+
 def _check_name(name: str, others: Mapping[str, Team]) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from backend.learning.errors import LearningError, RunningError
 from backend.settings import Settings
+from backend.teams import team_option
 from model.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -147,10 +148,9 @@ class LearningRuns:
                 lock.release()
 
     def _running(self, project_id: int) -> RunningError:
-        team = f" --team {self._team}" if self._team else ""
         return RunningError(
             f"a run of project {project_id} goes on: python -m backend learn --project {project_id}"
-            f"{team} --status says how far it is"
+            f"{team_option(self._team)} --status says how far it is"
         )
 
     def _write(self, project_id: int, name: str, content: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from backend.predictions.orders import Order, Task
 from backend.predictions.preannotator import Outcome, Preannotator
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig, whole_number
+from backend.teams import team_option
 from model.engines import OutOfDeviceMemoryError
 from model.everything import EverythingSettings
 
@@ -160,7 +161,7 @@ class Retrieval:
                 "%d tasks of project %d got no masks in time: run python -m backend preannotate"
                 " --project %d%s",
                 *(len(ids), project_id, project_id),
-                f" --team {self._team}" if self._team else "",
+                team_option(self._team),
             )
 
     def _work(self) -> None:

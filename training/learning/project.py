@@ -99,6 +99,7 @@ class _Learning:
         counts: Mapping[Role, int] | None,
     ) -> None:
         self._plan = plan
+        self._team = settings.team
         self._service = service
         self._runs = runs
         self._versions = connect_versions(settings)
@@ -214,6 +215,7 @@ class _Learning:
         progress = self._runs.progress(self._plan.project_id)
         return {
             "project": self._plan.project_id,
+            "team": self._team,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "parent": self._base.checkpoint.fingerprint,
             "recipe": asdict(self._plan.recipe),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from backend.teams import team_option
+
 _MEASURES = {
     "1_click": "IoU after 1 click",
     "3_clicks": "IoU after 3 clicks",
@@ -53,5 +55,5 @@ def _outcome(report: Mapping[str, Any]) -> str:
         return "the learnt decoder is not offered."
     return (
         f"version {version} is offered. To let it serve: python -m backend learn --project"
-        f" {project} --activate {version}"
+        f" {project}{team_option(report['team'])} --activate {version}"
     )
