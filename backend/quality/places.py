@@ -23,11 +23,12 @@ KEPT_S = 7 * 24 * 3600  # then a suggestion of a task that nobody submits is for
 _MOST_OF_TASK = 500  # suggestions
 _LARGEST = 1 << 20  # bytes of a suggestion; most have some kilobytes
 _MOST_FILES = 20_000
-_MOST_BYTES = 512 << 20  # of all files
+_MOST_BYTES = 512 << 20  # of all suggestions
 _PRUNE_EVERY = 500  # suggestions
 _PRUNE_BYTES = 64 << 20  # bytes of new suggestions
 _TIMEOUT_S = 2.0
 _TASKS = "[0-9]*-[0-9]*"  # the folders of tasks
+_NAMES_AT_ONCE = 1_000  # that Redis looks through before it answers others
 _TAKEN = "taken-"  # the folders of tasks that are being counted begin with it
 _TAKEN_S = 3600.0
 
@@ -60,8 +61,7 @@ class FolderPlace:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._unseen = _PRUNE_EVERY  # what earlier runs left is looked at once
-        self._unseen_bytes = 0
+        self._unseen = _Unseen()
 
     def put(self, task: Task, data: bytes) -> None:
         """See :class:`Place`."""
@@ -69,10 +69,7 @@ class FolderPlace:
             return
         with write_atomically(self._of(task) / uuid.uuid4().hex) as file:
             file.write(data)
-        self._unseen += 1
-        self._unseen_bytes += len(data)
-        if self._unseen >= _PRUNE_EVERY or self._unseen_bytes >= _PRUNE_BYTES:
-            self._unseen = self._unseen_bytes = 0
+        if self._unseen.is_much_with(data):
             self._prune()
 
     def has(self, task: Task) -> bool:
@@ -130,6 +127,7 @@ class RedisPlace:
             url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
         )
         self._prefix = prefix
+        self._unseen = _Unseen()
 
     def put(self, task: Task, data: bytes) -> None:
         """See :class:`Place`."""
@@ -141,6 +139,8 @@ class RedisPlace:
             pipeline.ltrim(name, -_MOST_OF_TASK, -1)
             pipeline.expire(name, KEPT_S)
             pipeline.execute()
+        if self._unseen.is_much_with(data):
+            self._prune()
 
     def has(self, task: Task) -> bool:
         """See :class:`Place`."""
@@ -155,8 +155,45 @@ class RedisPlace:
             found: list[Any] = pipeline.execute()
         return list(found[0])
 
+    def _prune(self) -> None:
+        """Remove the lists of the tasks that were clicked in least recently.
+
+        Lists are found by their names, and ordered by the time that they have left. An index of
+        them would not outlive a Redis that frees memory.
+        """
+        pattern = f"{self._prefix}:[0-9]*:[0-9]*"
+        names = list(set(self._client.scan_iter(pattern, count=_NAMES_AT_ONCE)))
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.pttl(name)
+                pipeline.memory_usage(name)
+            answers = pipeline.execute()
+        kept_bytes = 0
+        newest = sorted(zip(answers[::2], names, answers[1::2], strict=True), reverse=True)
+        for _, name, nbytes in newest:
+            kept_bytes += nbytes or 0  # None where the list has been taken
+            if kept_bytes > _MOST_BYTES:
+                self._client.delete(name)
+
     def _name(self, task: Task) -> str:
         return "{}:{}:{}".format(self._prefix, *task)
+
+
+class _Unseen:
+    """Says when so much is new in a place that its limits are looked at again."""
+
+    def __init__(self) -> None:
+        self._count = _PRUNE_EVERY  # what earlier runs left is looked at once
+        self._bytes = 0
+
+    def is_much_with(self, data: bytes) -> bool:
+        """Count a suggestion. Whether there are many by now; then the counting begins anew."""
+        self._count += 1
+        self._bytes += len(data)
+        is_much = self._count >= _PRUNE_EVERY or self._bytes >= _PRUNE_BYTES
+        if is_much:
+            self._count = self._bytes = 0
+        return is_much
 
 
 def _modified(path: Path) -> float:

@@ -100,6 +100,27 @@ def test_tasks_that_nobody_submits_are_forgotten(tmp_path: Path) -> None:
     assert place.has((1, 2))
 
 
+def test_redis_keeps_the_tasks_that_were_clicked_in_last(
+    redis_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_PRUNE_BYTES", 2_000)
+    monkeypatch.setattr(places, "_MOST_BYTES", 20_000)
+    place = RedisPlace(redis_server[1], "p")
+    with redis.Redis.from_url(redis_server[1]) as client:
+        others = ("p:a-team:1:1", "embedding")  # what belongs to somebody else stays
+        for name in others:
+            client.rpush(name, bytes(50_000))
+        for number in range(100):
+            place.put((1, number), bytes(1_000))
+            place.put((2, 1), b"another click")
+            time.sleep(0.002)  # the order of two suggestions of one millisecond is not known
+        kept = set(client.keys("p:[0-9]*"))
+        assert sum(client.memory_usage(name) for name in kept) <= 24_000
+        assert client.exists(*others) == 2
+    assert {b"p:1:99", b"p:2:1"} <= kept
+    assert b"p:1:0" not in kept
+
+
 def test_redis_forgets_them_too(redis_server) -> None:
     RedisPlace(redis_server[1], "p").put(TASK, b"data")
     with redis.Redis.from_url(redis_server[1]) as client:
