@@ -13,28 +13,16 @@ from tqdm import tqdm
 from backend import jobs
 from backend.embeddings.segmenter import Segmenter
 from backend.http.client import Limits
-from backend.images.errors import ImageError
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.errors import LabelStudioError
 from backend.predictions.detectors import connect
-from backend.predictions.errors import DetectorError
+from backend.predictions.errors import TASK_ERRORS
 from backend.predictions.orders import Order, Task
 from backend.predictions.preannotator import Outcome, Preannotator
-from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.service import Service, connect_http
 from backend.settings import Settings
-from model.engines import OutOfDeviceMemoryError
 
 _IDS_A_PAGE = 100
 _OF_DETECTORS = Limits(read_s=60.0, total_s=100.0)  # a detector may be slow
-_FAILURES = (
-    DetectorError,
-    ImageError,
-    LabelStudioError,
-    MalformedRequestError,
-    OutOfDeviceMemoryError,
-    UnanswerableRequestError,
-)
 
 
 @dataclass
@@ -176,7 +164,7 @@ def _count(preannotator: Preannotator, task: Task, report: Report) -> None:
         return
     try:
         boxes = preannotator.order.boxes(task, preannotator.config)
-    except _FAILURES as error:
+    except TASK_ERRORS as error:
         report.failures.append((f"task {task['id']}", str(error)))
         return
     report.outcomes[Outcome.WRITTEN if boxes else Outcome.NO_BOXES] += 1
@@ -208,7 +196,7 @@ def _finished(waiting: dict[Future[Outcome], Task]) -> Report:
         task = waiting.pop(future)
         try:
             report.outcomes[future.result()] += 1
-        except _FAILURES as error:
+        except TASK_ERRORS as error:
             report.failures.append((f"task {task['id']}", str(error)))
     return report
 

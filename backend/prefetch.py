@@ -18,14 +18,11 @@ from backend import metrics, request_context
 from backend.embeddings.job_queue import Job, JobQueue, Source
 from backend.embeddings.priority import Priority
 from backend.embeddings.segmenter import Segmenter
-from backend.images.errors import ImageError
 from backend.images.image_ref import ImageRef
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.errors import LabelStudioError
-from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.predictions.errors import TASK_ERRORS
 from backend.regions.labeling_config import LabelingConfig, whole_number
 from backend.teams import team_option
-from model.engines import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +30,6 @@ _MAX_WAITING = 500  # jobs of each source
 _MAX_BYTES = 64 << 20  # of each source; the URL of an image may be a data: URI of megabytes
 _LOOK_AHEAD = 5  # tasks after the task that an annotator has opened
 _SHOWN_AT_ONCE = 20  # images of an opened task; the others of a long list can wait
-
-_EXPECTED = (
-    ImageError,
-    LabelStudioError,
-    MalformedRequestError,
-    OutOfDeviceMemoryError,
-    UnanswerableRequestError,
-)
 
 
 class Prefetcher:
@@ -131,7 +120,7 @@ class Prefetcher:
                 for ref in refs:
                     if not self._put_image(ref, Priority.REST, Source.IMPORT):
                         return
-            except _EXPECTED as error:
+            except TASK_ERRORS as error:
                 self._note_failure(error)
 
     def _put_image(self, ref: ImageRef, priority: Priority, source: Source) -> bool:
@@ -175,7 +164,7 @@ class Prefetcher:
             try:
                 job.run()
                 metrics.JOBS.labels("done").inc()
-            except _EXPECTED as error:
+            except TASK_ERRORS as error:
                 self._note_failure(error)
             except Exception:  # the thread must go on after an unforeseen error
                 metrics.JOBS.labels("failed").inc()

@@ -19,16 +19,14 @@ from backend import metrics, request_context
 from backend.embeddings.job_queue import Job, JobQueue, Source
 from backend.embeddings.priority import Priority, yield_to_other_threads
 from backend.embeddings.segmenter import Segmenter
-from backend.images.errors import ImageError
 from backend.label_studio.client import LabelStudio
-from backend.label_studio.errors import LabelStudioError
 from backend.predictions.boxes import EITHER
+from backend.predictions.errors import TASK_ERRORS
 from backend.predictions.orders import Order, Task
 from backend.predictions.preannotator import Outcome, Preannotator
-from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
+from backend.regions.errors import UnanswerableRequestError
 from backend.regions.labeling_config import LabelingConfig, whole_number
 from backend.teams import team_option
-from model.engines import OutOfDeviceMemoryError
 from model.everything import EverythingSettings
 
 logger = logging.getLogger(__name__)
@@ -39,14 +37,6 @@ _THREADS = 4  # images are loaded while another image is encoded
 _TASKS_A_JOB = 50
 _MAX_JOBS = 1000
 _MOST_ANSWERED = 200  # tasks: an answer of many masks has hundreds of megabytes
-
-_EXPECTED = (
-    ImageError,
-    LabelStudioError,
-    MalformedRequestError,
-    OutOfDeviceMemoryError,
-    UnanswerableRequestError,
-)
 Prediction = dict[str, Any]
 
 
@@ -171,7 +161,7 @@ class Retrieval:
             job = self._late.take()
             try:
                 job.run()
-            except _EXPECTED as error:
+            except TASK_ERRORS as error:
                 logger.warning("the masks of late tasks were not written: %s", error)
             except Exception:  # the thread must go on after an unforeseen error
                 logger.exception("the masks of late tasks were not written")
@@ -205,7 +195,7 @@ def _predict(
 ) -> Prediction | None:
     try:
         prediction = order.predict(segmenter, task, config, priority)
-    except _EXPECTED as error:
+    except TASK_ERRORS as error:
         _note_failure(task.get("id"), error)
         return None
     if prediction is None or not prediction["result"]:
@@ -217,7 +207,7 @@ def _predict(
 def _write_one(preannotator: Preannotator, segmenter: Segmenter, task: Task) -> None:
     try:
         outcome = preannotator.preannotate(segmenter, task)
-    except _EXPECTED as error:
+    except TASK_ERRORS as error:
         _note_failure(task["id"], error)
         return
     if outcome is Outcome.WRITTEN:
