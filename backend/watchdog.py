@@ -12,14 +12,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from copy import copy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from model.checkpoint import Arrays
 from model.engines import Engine
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs
 
 # Label Studio waits 100 s for a mask. A click may wait in the queue before its call begins. The
 # encoder needs 78 GFLOP, so even a machine with 4 GFLOP/s finishes an image in 20 s.
@@ -28,6 +28,8 @@ _LAST_ANSWERS_S = 3.0  # the time to send the errors before the process ends
 _MOST_CALLS = 1024  # at once; each has a thread
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class EngineHungError(RuntimeError):
@@ -54,7 +56,7 @@ class WatchedEngine:
         self.encode_batch = engine.encode_batch
         self.device = engine.device
         self.description = engine.description
-        self._hung: Future[None] = Future()
+        self._hung: Future[Any] = Future()
         self._lock = threading.Lock()
         self._engine = engine
         self._encoder = _Calls(engine.encode)
@@ -72,44 +74,23 @@ class WatchedEngine:
         Raises:
             EngineHungError: the engine hangs.
         """
-        features: npt.NDArray[np.float32] = self._answer(self._encoder, images)
-        return features
+        return self._answer(self._encoder, images)
 
-    def decode(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def decode(self, inputs: DecoderInputs, choose: Choose | None = None) -> DecoderOutputs:
         """See :class:`model.engines.Engine`.
 
         Raises:
             EngineHungError: the engine hangs.
         """
-        answer: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] = self._answer(
-            self._decoder, features, point_coords, point_labels, mask_inputs, choose
-        )
-        return answer
+        return self._answer(self._decoder, inputs, choose)
 
-    def find_masks(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        iou_thresh: float,
-        rows: int,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def find_masks(self, inputs: DecoderInputs, iou_thresh: float, rows: int) -> DecoderOutputs:
         """See :class:`model.engines.Engine`.
 
         Raises:
             EngineHungError: the engine hangs.
         """
-        answer: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] = self._answer(
-            self._search, features, point_coords, point_labels, iou_thresh, rows
-        )
-        return answer
+        return self._answer(self._search, inputs, iou_thresh, rows)
 
     def with_decoder(self, arrays: Arrays) -> WatchedEngine:
         """See :class:`model.engines.Engine`. Both engines hang as soon as one of them hangs."""
@@ -119,7 +100,7 @@ class WatchedEngine:
         other._search = _Calls(other._engine.find_masks)
         return other
 
-    def _answer(self, calls: _Calls, *arguments: Any) -> Any:
+    def _answer(self, calls: _Calls[T], *arguments: Any) -> T:
         if self.has_hung:
             raise EngineHungError
         answer = calls.begin(*arguments)
@@ -154,7 +135,7 @@ class WatchedEngine:
         end.start()
 
 
-class _Calls:
+class _Calls(Generic[T]):
     """Calls of one function, each in a thread that may hang without its caller.
 
     On Linux a new thread inherits the priority of its caller, so a caller with a low priority
@@ -164,16 +145,16 @@ class _Calls:
         ended: how many calls have ended.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., T]) -> None:
         self.ended = 0
         self._function = function
         self._threads = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="engine")
 
-    def begin(self, *arguments: Any) -> Future[Any]:
+    def begin(self, *arguments: Any) -> Future[T]:
         """Call the function without waiting for its end."""
         return self._threads.submit(self._run, *arguments)
 
-    def _run(self, *arguments: Any) -> Any:
+    def _run(self, *arguments: Any) -> T:
         try:
             return self._function(*arguments)
         finally:

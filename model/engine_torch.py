@@ -17,7 +17,7 @@ from model.engines import OutOfDeviceMemoryError
 from model.network.checkpoint import load_network
 from model.network.runners import DecoderRunner, EncoderRunner
 from model.reference import Answers, WrongAnswerError
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -76,14 +76,7 @@ class TorchEngine:
         half = len(images) // 2
         return np.concatenate([self.encode(images[:half]), self.encode(images[half:])])
 
-    def decode(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def decode(self, inputs: DecoderInputs, choose: Choose | None = None) -> DecoderOutputs:
         """See :class:`model.engines.Engine`.
 
         Raises:
@@ -91,7 +84,7 @@ class TorchEngine:
         """
         try:
             with torch.inference_mode():
-                return self._decoder.run(features, point_coords, point_labels, mask_inputs, choose)
+                return self._decoder.run(inputs, choose)
         except torch.OutOfMemoryError as error:
             _release_memory()
             raise OutOfDeviceMemoryError(self.device) from error
@@ -111,16 +104,9 @@ class TorchEngine:
             engine._decoder = DecoderRunner(engine._network, ())
         return engine
 
-    def find_masks(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        iou_thresh: float,
-        rows: int,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def find_masks(self, inputs: DecoderInputs, iou_thresh: float, rows: int) -> DecoderOutputs:
         """See :class:`model.engines.Engine`."""
-        low_res_masks, ious = self.decode(features, point_coords, point_labels, None)
+        low_res_masks, ious = self.decode(inputs)
         is_wanted = ious[:, 1:] >= iou_thresh
         return low_res_masks[:, 1:, :rows][is_wanted], ious[:, 1:][is_wanted]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from model.checkpoint import Arrays
 from model.reference import WrongAnswerError
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs
 from model.weights import Checkpoint
 
 EngineName = Literal["auto", "openvino", "torch"]
@@ -60,21 +60,11 @@ class Engine(Protocol):
             B x C x S/16 x S/16.
         """
 
-    def decode(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def decode(self, inputs: DecoderInputs, choose: Choose | None = None) -> DecoderOutputs:
         """Predict masks for B prompts on one image.
 
         Args:
-            features: 1 x C x S/16 x S/16.
-            point_coords: B x N x 2, (x, y) in pixels of the input frame.
-            point_labels: B x N, as ``Prompt.point_labels``.
-            mask_inputs: B x 1 x S/4 x S/4 logits, or None.
+            inputs: the prompts and the features of the image.
             choose: which answer is wanted for each prompt. The others are not upscaled, which
                 saves time. None for all four answers.
 
@@ -84,22 +74,13 @@ class Engine(Protocol):
             answers to an ambiguous prompt.
         """
 
-    def find_masks(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        iou_thresh: float,
-        rows: int,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def find_masks(self, inputs: DecoderInputs, iou_thresh: float, rows: int) -> DecoderOutputs:
         """Predict masks for B ambiguous prompts on one image, where the network is confident.
 
         This is faster than :meth:`decode` and may be less exact: a mask is one of many here.
 
         Args:
-            features: 1 x C x S/16 x S/16.
-            point_coords: B x N x 2, (x, y) in pixels of the input frame.
-            point_labels: B x N, as ``Prompt.point_labels``.
+            inputs: the prompts, without mask inputs, and the features of the image.
             iou_thresh: the lowest predicted IoU. Other answers are left out.
             rows: how many rows of the low-res masks are wanted.
 

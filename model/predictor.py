@@ -16,10 +16,13 @@ from model.types import (
     FOREGROUND,
     PADDING,
     Choose,
+    DecoderInputs,
+    DecoderOutputs,
     ImageEmbedding,
     LowResPrediction,
     MaskPrediction,
     Prompt,
+    single_masks,
 )
 from model.weights import DEFAULT_MODEL_DIR, Checkpoint, expanded, identify
 
@@ -156,7 +159,8 @@ class Predictor:
         if multimask_output:
             low_res_masks, ious = (a[0, 1:] for a in self._decode(embedding, [prompt]))
         else:
-            low_res_masks, ious = (a[0, :1] for a in self._decode(embedding, [prompt], _single))
+            answers = self._decode(embedding, [prompt], single_masks)
+            low_res_masks, ious = (a[0, :1] for a in answers)
         return [
             self._upsampled(embedding, LowResPrediction(low_res_mask, float(iou_prediction)))
             for low_res_mask, iou_prediction in zip(low_res_masks, ious, strict=True)
@@ -164,7 +168,7 @@ class Predictor:
 
     def find_masks(
         self, embedding: ImageEmbedding, points: npt.NDArray[np.float32], iou_thresh: float
-    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    ) -> Iterator[DecoderOutputs]:
         """All masks that single clicks find, of which the network is confident.
 
         Each click is ambiguous: it may find an object, a part and a subpart.
@@ -186,14 +190,13 @@ class Predictor:
         labels = np.tile(np.array([FOREGROUND, PADDING]), (len(points), 1))
         for begin in range(0, len(points), MAX_BATCH):
             batch = slice(begin, begin + MAX_BATCH)
-            low_res_masks, iou_predictions = self.engine.find_masks(
-                embedding.features, coords[batch], labels[batch], iou_thresh, height
-            )
+            inputs = DecoderInputs(embedding.features, coords[batch], labels[batch])
+            low_res_masks, iou_predictions = self.engine.find_masks(inputs, iou_thresh, height)
             yield low_res_masks[:, :, :width], iou_predictions
 
     def _decode(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], choose: Choose | None = None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> DecoderOutputs:
         """What ``Engine.decode`` gives for prompts that fit into one array."""
         coords = transforms.points_to_input_frame(
             np.stack([prompt.point_coords for prompt in prompts]),
@@ -206,7 +209,8 @@ class Predictor:
             labels = np.pad(labels, [(0, 0), (0, 1)], constant_values=PADDING)
         masks = [prompt.mask_input for prompt in prompts if prompt.mask_input is not None]
         mask_inputs = np.stack(masks)[:, None] if masks else None
-        return self.engine.decode(embedding.features, coords, labels, mask_inputs, choose)
+        inputs = DecoderInputs(embedding.features, coords, labels, mask_inputs)
+        return self.engine.decode(inputs, choose)
 
     def _upsampled(self, embedding: ImageEmbedding, answer: LowResPrediction) -> MaskPrediction:
         frame = transforms.upsample_to_frame(
@@ -214,10 +218,6 @@ class Predictor:
         )
         mask = transforms.upsample_to_original(frame, embedding.original_size)
         return MaskPrediction(mask, answer.low_res_mask, answer.iou_prediction)
-
-
-def _single(iou_predictions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    return np.zeros(len(iou_predictions), dtype=np.int64)
 
 
 def _best_answers(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import IO, Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import IO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs, single_masks
 
 # Relative errors, in the norm of all values. Reduced precision errs by 0.02 or so; a wrong graph,
 # a wrong kernel or other weights by 0.1 and more. Two libraries differ by 1e-6 in fp32.
@@ -28,22 +28,12 @@ class Answering(Protocol):
     def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """See :class:`model.engines.Engine`."""
 
-    def decode(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def decode(self, inputs: DecoderInputs, choose: Choose | None = None) -> DecoderOutputs:
         """See :class:`model.engines.Engine`."""
 
 
 # ``Engine.find_masks``
-FindMasks = Callable[
-    [npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.int64], float, int],
-    tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-]
+FindMasks = Callable[[DecoderInputs, float, int], DecoderOutputs]
 
 
 class WrongAnswerError(Exception):
@@ -135,10 +125,10 @@ def check_search(engine: Answering, find_masks: FindMasks, precision: str) -> No
     """
     tolerance = _FP32_TOLERANCE if precision == "fp32" else _REDUCED_TOLERANCE
     features = engine.encode([image(engine.image_size)])
-    question = features, *points(engine.image_size)
-    masks, ious = engine.decode(*question, None)
+    question = DecoderInputs(features, *points(engine.image_size))
+    masks, ious = engine.decode(question)
     lowest, rows = float(ious.min()) - 1, engine.image_size // 4
-    found, found_ious = find_masks(*question, lowest, rows)
+    found, found_ious = find_masks(question, lowest, rows)
     expected = masks[:, 1:].reshape(-1, 1, rows, rows)
     _compare("masks of a search", _sample(found[:, None]), _sample(expected), tolerance)
     _compare("their iou_predictions", found_ious, ious[:, 1:].ravel(), tolerance)
@@ -160,7 +150,8 @@ def check_finite(engine: Answering, features_shape: tuple[int, ...]) -> None:
     coords, labels = points(engine.image_size)
     mask_input = _mask_inputs(engine.image_size // 4)[:1]
     for mask in (None, mask_input):
-        masks, ious = engine.decode(noise, coords[:1], labels[:1], mask, _first_answers)
+        question = DecoderInputs(noise, coords[:1], labels[:1], mask)
+        masks, ious = engine.decode(question, single_masks)
         if not (np.isfinite(masks).all() and np.isfinite(ious).all()):
             raise ValueError("the masks of the decoder are not finite")
 
@@ -168,15 +159,11 @@ def check_finite(engine: Answering, features_shape: tuple[int, ...]) -> None:
 def _ask_about(
     engine: Answering, embedding: npt.NDArray[np.float16]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    coords, labels = points(engine.image_size)
-    masks, iou_predictions = engine.decode(embedding, coords, labels, None)
-    mask_inputs = _mask_inputs(engine.image_size // 4)
-    refined, _ = engine.decode(embedding, coords, labels, mask_inputs, _first_answers)
+    question = DecoderInputs(embedding, *points(engine.image_size))
+    masks, iou_predictions = engine.decode(question)
+    refinement = replace(question, mask_inputs=_mask_inputs(engine.image_size // 4))
+    refined, _ = engine.decode(refinement, single_masks)
     return _sample(masks), iou_predictions, _sample(refined)
-
-
-def _first_answers(iou_predictions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    return np.zeros(len(iou_predictions), dtype=np.int64)
 
 
 def _sample(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

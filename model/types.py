@@ -3,8 +3,8 @@
 | frame          | unit and order                | who converts                       |
 |----------------|-------------------------------|------------------------------------|
 | Label Studio   | percent of the image, x and y | ``backend/regions/prompts.py``     |
-| original image | pixels; points (x, y),        | the frame of every value below     |
-|                | sizes (H, W)                  |                                    |
+| original image | pixels; points (x, y),        | the frame of every value below,    |
+|                | sizes (H, W)                  | except ``DecoderInputs``           |
 | input frame    | pixels of the S x S square    | ``model/transforms.py``            |
 |                | that the network sees         |                                    |
 | token grid     | S/16 x S/16, embeddings       | the network                        |
@@ -29,6 +29,15 @@ PADDING = -1
 
 # From iou_predictions, B x 4, to the index of the wanted answer of each prompt, B.
 Choose = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]
+
+# low_res_masks, logits in the input frame, and iou_predictions, about 0 to 1. The methods of
+# model.engines.Engine give the shapes.
+DecoderOutputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+def single_masks(iou_predictions: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """A ``Choose`` that wants the single mask of each prompt, the answer with index 0."""
+    return np.zeros(len(iou_predictions), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +155,25 @@ class Prompt:
         """Whether the prompt is one positive click: it may mean an object, a part or a subpart."""
         real = self.point_labels[self.point_labels != PADDING]
         return real.tolist() == [FOREGROUND] and self.mask_input is None
+
+
+@dataclass(frozen=True)
+class DecoderInputs:
+    """B prompts on one image, in the input frame: what an engine decodes in one call.
+
+    All prompts have the same number of points. All of them have a mask input, or none has.
+
+    Attributes:
+        features: 1 x C x S/16 x S/16, as ``ImageEmbedding.features``.
+        point_coords: B x N x 2, (x, y) in pixels of the input frame.
+        point_labels: B x N int64, as ``Prompt.point_labels``.
+        mask_inputs: B x 1 x S/4 x S/4 logits, or None.
+    """
+
+    features: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    point_coords: npt.NDArray[np.float32]
+    point_labels: npt.NDArray[np.int64]
+    mask_inputs: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

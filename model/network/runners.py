@@ -20,7 +20,7 @@ from torch import Tensor
 from model import transforms
 from model.network.mobile_sam import MobileSAM
 from model.network.replay import Function, Pool, Replay
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs
 
 # Points of a prompt, with its padding point, for which a decoder is recorded: 2 is one click.
 # Longer prompts are rare. Their kernels are launched one by one.
@@ -117,23 +117,17 @@ class DecoderRunner:
                 for has_mask in (False, True)
             }
 
-    def run(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def run(self, inputs: DecoderInputs, choose: Choose | None) -> DecoderOutputs:
         """See :meth:`model.engines.Engine.decode`."""
-        replays = self._replays.get((point_coords.shape[1], mask_inputs is not None), {})
-        prompts: list[npt.NDArray[Any]] = [point_coords, point_labels]
-        if mask_inputs is not None:
-            prompts.append(mask_inputs)
+        count, points = inputs.point_labels.shape
+        replays = self._replays.get((points, inputs.mask_inputs is not None), {})
+        prompts: list[npt.NDArray[Any]] = [inputs.point_coords, inputs.point_labels]
+        if inputs.mask_inputs is not None:
+            prompts.append(inputs.mask_inputs)
         with self._lock, self._stream:
-            image_embeddings = _to_device(features, self._device).float()
+            image_embeddings = _to_device(inputs.features, self._device).float()
             masks, ious = [], []
-            for begin, end in _parts(len(point_coords), replays):
+            for begin, end in _parts(count, replays):
                 part = [_to_device(array[begin:end], self._device) for array in prompts]
                 part_masks, part_ious = self._answers(replays, image_embeddings, part)
                 ious.append(_to_numpy(part_ious))
@@ -151,7 +145,7 @@ class DecoderRunner:
 
     def _chosen(
         self, low_res_masks: Tensor, ious: npt.NDArray[np.float32], choose: Choose | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> DecoderOutputs:
         """Only the masks that are wanted travel to the host."""
         if choose is not None:
             rows = torch.arange(len(ious), device=self._device)

@@ -18,7 +18,7 @@ from model.openvino.image_encoder import image_encoder
 from model.openvino.mask_decoder import mask_decoder, mask_upscaling
 from model.openvino.prompt_encoder import mask_prompt
 from model.openvino.search import Search
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs
 
 _CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
 
@@ -84,28 +84,14 @@ class OpenVINOEngine:
         with self._encoder.run(frame, input_size) as (features,):
             return features.copy()
 
-    def decode(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def decode(self, inputs: DecoderInputs, choose: Choose | None = None) -> DecoderOutputs:
         """See :class:`model.engines.Engine`."""
-        return self._decoder.run(features, point_coords, point_labels, mask_inputs, choose)
+        return self._decoder.run(inputs, choose)
 
-    def find_masks(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        iou_thresh: float,
-        rows: int,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def find_masks(self, inputs: DecoderInputs, iou_thresh: float, rows: int) -> DecoderOutputs:
         """See :class:`model.engines.Engine`."""
         ask = self._search.verified(self)
-        return ask(features, point_coords, point_labels, iou_thresh, rows)
+        return ask(inputs, iou_thresh, rows)
 
     def with_decoder(self, arrays: Arrays) -> OpenVINOEngine:
         """See :class:`model.engines.Engine`."""
@@ -130,21 +116,15 @@ class _Decoder:
         self._upscaling = CompiledGraph(core, mask_upscaling(parameters), precision)
         self._mask_prompt = CompiledGraph(core, mask_prompt(parameters), "fp32")
 
-    def run(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def run(self, inputs: DecoderInputs, choose: Choose | None) -> DecoderOutputs:
         """See :meth:`model.engines.Engine.decode`."""
-        tokens = image_tokens(features)
-        if mask_inputs is not None:
-            with self._mask_prompt.run(mask_inputs) as (added,):
+        tokens = image_tokens(inputs.features)
+        if inputs.mask_inputs is not None:
+            with self._mask_prompt.run(inputs.mask_inputs) as (added,):
                 tokens = tokens + added
+        points = inputs.point_coords, inputs.point_labels
         with (
-            self._decoder.run(tokens, point_coords, point_labels) as (keys, kernels, ious),
+            self._decoder.run(tokens, *points) as (keys, kernels, ious),
             self._upscaling.run(keys, _wanted(kernels, ious, choose)) as (low_res_masks,),
         ):
             return low_res_masks.copy(), ious.copy()

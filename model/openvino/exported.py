@@ -20,7 +20,7 @@ from model.openvino.image_encoder import image_encoder
 from model.openvino.mask_decoder import mask_decoder, mask_upscaling
 from model.openvino.operations import Node, constant, graph, parameter, reshape, transpose
 from model.openvino.prompt_encoder import mask_prompt
-from model.types import Choose
+from model.types import Choose, DecoderInputs, DecoderOutputs
 
 _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
@@ -101,27 +101,20 @@ class ExportedEngine:
         features: npt.NDArray[np.float32] = self._encoder(inputs)["image_embeddings"].copy()
         return features
 
-    def decode(
-        self,
-        features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-        point_coords: npt.NDArray[np.float32],
-        point_labels: npt.NDArray[np.int64],
-        mask_inputs: npt.NDArray[np.float32] | None,
-        choose: Choose | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def decode(self, inputs: DecoderInputs, choose: Choose | None = None) -> DecoderOutputs:
         """See :class:`model.engines.Engine`."""
         side = self.image_size // 4
-        count = len(point_coords)
-        has_mask_input = mask_inputs is not None
+        count = len(inputs.point_coords)
+        mask_inputs = inputs.mask_inputs
         if mask_inputs is None:
             mask_inputs = np.zeros((count, 1, side, side), dtype=np.float32)
         answer = self._decoder(
             {
-                "image_embeddings": features.astype(np.float32),
-                "point_coords": point_coords,
-                "point_labels": point_labels.astype(np.float32),
+                "image_embeddings": inputs.features.astype(np.float32),
+                "point_coords": inputs.point_coords,
+                "point_labels": inputs.point_labels.astype(np.float32),
                 "mask_input": mask_inputs,
-                "has_mask_input": np.array([has_mask_input], dtype=np.float32),
+                "has_mask_input": np.array([inputs.mask_inputs is not None], dtype=np.float32),
             }
         )
         low_res_masks, ious = answer["low_res_masks"].copy(), answer["iou_predictions"].copy()

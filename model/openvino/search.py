@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import openvino
 
 from model import reference
@@ -18,6 +17,7 @@ from model.openvino.features import image_tokens
 from model.openvino.mask_decoder import confident_masks
 from model.reference import FindMasks, WrongAnswerError
 from model.transforms import LOW_RES_STRIDE, TOKEN_STRIDE
+from model.types import DecoderInputs, DecoderOutputs
 
 if TYPE_CHECKING:
     from model.engines import Engine
@@ -81,15 +81,11 @@ class Search:
 
 
 def _find_masks(
-    graph: CompiledGraph,
-    features: npt.NDArray[np.float32] | npt.NDArray[np.float16],
-    point_coords: npt.NDArray[np.float32],
-    point_labels: npt.NDArray[np.int64],
-    iou_thresh: float,
-    rows: int,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    graph: CompiledGraph, inputs: DecoderInputs, iou_thresh: float, rows: int
+) -> DecoderOutputs:
     thresh, token_rows = np.array([iou_thresh], np.float32), np.array([-(-rows // _CELLS)])
-    with graph.run(image_tokens(features), point_coords, point_labels, thresh, token_rows) as (
+    points = inputs.point_coords, inputs.point_labels
+    with graph.run(image_tokens(inputs.features), *points, thresh, token_rows) as (
         low_res_masks,  # K x 3 x 4 token_rows x S/4
         prompts,
         iou_predictions,

@@ -12,6 +12,7 @@ import pytest
 
 from backend import watchdog
 from backend.watchdog import WatchedEngine
+from model.types import DecoderInputs
 
 Recorded = Callable[[str], dict]
 
@@ -139,7 +140,8 @@ def test_a_call_that_waits_for_others_has_not_hung(monkeypatch: pytest.MonkeyPat
 def test_errors_of_the_engine_reach_the_caller() -> None:
     engine = WatchedEngine(OneAtATime())
     nothing = np.zeros(1, np.float32)
+    inputs = DecoderInputs(nothing, nothing, nothing.astype(np.int64))
     with pytest.raises(ValueError, match="from the engine"):
-        engine.decode(nothing, nothing, nothing.astype(np.int64), None)
+        engine.decode(inputs)
     with pytest.raises(ValueError, match="from the engine"):
-        engine.find_masks(nothing, nothing, nothing.astype(np.int64), 0.7, 16)
+        engine.find_masks(inputs, 0.7, 16)

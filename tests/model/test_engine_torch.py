@@ -13,6 +13,7 @@ from model.engines import OutOfDeviceMemoryError
 from model.network.runners import resize_on_device
 from model.openvino.self_check import BUILTIN_ANSWERS_PATH
 from model.reference import Answers
+from model.types import DecoderInputs
 from model.weights import BUILTIN_PATH
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -57,12 +58,13 @@ def test_prompts_of_a_batch_do_not_change_each_other(
     coords = random.uniform(0, 64, (count, points, 2)).astype(np.float32)
     labels = random.integers(-1, 2, (count, points))
     masks = random.normal(size=(count, 1, 16, 16)).astype(np.float32) if has_mask else None
-    expected_masks, expected_ious = plain.decode(features, coords, labels, masks)
-    found_masks, found_ious = batched.decode(features, coords, labels, masks)
+    inputs = DecoderInputs(features, coords, labels, masks)
+    expected_masks, expected_ious = plain.decode(inputs)
+    found_masks, found_ious = batched.decode(inputs)
     np.testing.assert_allclose(found_masks, expected_masks, atol=1e-4)
     np.testing.assert_allclose(found_ious, expected_ious, atol=1e-4)
     chosen = np.arange(count) % 4
-    one_each, _ = batched.decode(features, coords, labels, masks, lambda _: chosen)
+    one_each, _ = batched.decode(inputs, lambda _: chosen)
     np.testing.assert_array_equal(one_each[:, 0], found_masks[np.arange(count), chosen])
 
 

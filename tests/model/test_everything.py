@@ -12,7 +12,7 @@ from model import Predictor, load_predictor
 from model.crops import Crop
 from model.everything import EverythingSettings, segment_everything
 from model.point_grid import point_grid
-from model.types import ImageEmbedding
+from model.types import DecoderInputs, DecoderOutputs, ImageEmbedding
 from model.weights import BUILTIN_PATH
 
 # (x, y, radius, colour) of discs on a grey ground, pixels of a 320 x 240 image.
@@ -140,9 +140,9 @@ def record_points(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list
     asked: list[np.ndarray] = []
     find_masks = predictor.engine.find_masks
 
-    def record(features: np.ndarray, coords: np.ndarray, *others: object) -> object:
-        asked.append(coords[:, 0])
-        return find_masks(features, coords, *others)
+    def record(inputs: DecoderInputs, iou_thresh: float, rows: int) -> DecoderOutputs:
+        asked.append(inputs.point_coords[:, 0])
+        return find_masks(inputs, iou_thresh, rows)
 
     monkeypatch.setattr(predictor.engine, "find_masks", record)
     return asked

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import Predictor, Prompt, interactive, load_predictor
+from model.types import Choose, DecoderInputs, DecoderOutputs
 from model.weights import BUILTIN_PATH
 
 
@@ -75,8 +76,8 @@ class Drawing:
     def encode(self, images: list[np.ndarray]) -> np.ndarray:
         return np.zeros((1, 1, 4, 4), np.float32)
 
-    def decode(self, features: object, coords: np.ndarray, *others: object) -> tuple:
-        masks = np.tile(self.low_res_mask, (len(coords), 4, 1, 1))
+    def decode(self, inputs: DecoderInputs, choose: Choose) -> DecoderOutputs:
+        masks = np.tile(self.low_res_mask, (len(inputs.point_coords), 4, 1, 1))
         return masks, np.zeros(masks.shape[:2])
 
 

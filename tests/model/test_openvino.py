@@ -14,6 +14,7 @@ from model.engine_torch import TorchEngine
 from model.network.checkpoint import load_network, save_network
 from model.network.mobile_sam import MobileSAM
 from model.openvino.engine import OpenVINOEngine
+from model.types import DecoderInputs
 from model.weights import BUILTIN_PATH
 
 # Sides of 40 / 20 / 10 / 10 tokens: no window of 7 or 14 fits without padding.
@@ -132,7 +133,7 @@ def test_masks(
             torch.from_numpy(labels),
             None if masks is None else torch.from_numpy(masks),
         )
-    found_masks, found_ious = engine.decode(features, coords, labels, masks)
+    found_masks, found_ious = engine.decode(DecoderInputs(features, coords, labels, masks))
     assert_close(found_masks, expected_masks.numpy())
     assert_close(found_ious, expected_ious.numpy())
 
@@ -145,15 +146,16 @@ def test_a_mask_that_is_chosen_is_the_one_among_all(
     asked = engines[name]()
     coords = np.array(PROMPTS["batch"][0], np.float32) * asked.image_size
     labels = np.array(PROMPTS["batch"][1])
+    inputs = DecoderInputs(features, coords, labels)
     answers = np.array([3, 0, 2])
-    every_mask, every_iou = asked.decode(features, coords, labels, None)
+    every_mask, every_iou = asked.decode(inputs)
     seen = []
 
     def choose(ious: np.ndarray) -> np.ndarray:
         seen.append(ious.copy())
         return answers
 
-    masks, ious = asked.decode(features, coords, labels, None, choose)
+    masks, ious = asked.decode(inputs, choose)
     assert_close(masks, every_mask[np.arange(3), answers][:, None])
     np.testing.assert_array_equal(ious, every_iou)
     np.testing.assert_array_equal(seen, [every_iou])
@@ -167,11 +169,12 @@ def test_masks_that_are_found_are_those_of_confident_answers(
     asked = engines[name]()
     coords = np.array(PROMPTS["batch"][0], np.float32) * asked.image_size
     labels = np.array(PROMPTS["batch"][1])
+    inputs = DecoderInputs(features, coords, labels)
     rows = asked.image_size // 4 - 5
-    every_mask, every_iou = asked.decode(features, coords, labels, None)
+    every_mask, every_iou = asked.decode(inputs)
     ious = np.sort(every_iou[:, 1:].ravel())
     for thresh in (ious[0] - 1, (ious[4] + ious[5]) / 2, ious[-1] + 1):
-        masks, found_ious = asked.find_masks(features, coords, labels, float(thresh), rows)
+        masks, found_ious = asked.find_masks(inputs, float(thresh), rows)
         wanted = every_iou[:, 1:] >= thresh
         np.testing.assert_allclose(found_ious, every_iou[:, 1:][wanted], rtol=1e-4, atol=1e-5)
         expected = every_mask[:, 1:, :rows][wanted]
@@ -183,8 +186,8 @@ def test_masks_that_are_found_are_those_of_confident_answers(
 def test_features_may_come_in_half_precision(engine: OpenVINOEngine, features: np.ndarray) -> None:
     prompt = reference.points(engine.image_size)
     half = features.astype(np.float16)
-    found, _ = engine.decode(half, *prompt, None)
-    expected, _ = engine.decode(half.astype(np.float32), *prompt, None)
+    found, _ = engine.decode(DecoderInputs(half, *prompt))
+    expected, _ = engine.decode(DecoderInputs(half.astype(np.float32), *prompt))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -194,7 +197,7 @@ def test_threads_of_different_batches(engine: OpenVINOEngine, features: np.ndarr
     batches = [slice(0, 1), slice(0, 3), slice(1, 3)] * 10
 
     def masks(batch: slice) -> np.ndarray:
-        return engine.decode(features, coords[batch], labels[batch], None)[0]
+        return engine.decode(DecoderInputs(features, coords[batch], labels[batch]))[0]
 
     expected = [masks(batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:

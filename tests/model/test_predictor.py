@@ -7,6 +7,7 @@ import pytest
 
 from model import Predictor, Prompt, load_predictor
 from model.predictor import MAX_BATCH
+from model.types import Choose, DecoderInputs, DecoderOutputs
 from model.weights import BUILTIN_PATH
 
 
@@ -63,9 +64,9 @@ def test_many_prompts_pass_through_the_network_in_batches(predictor: Predictor) 
     class Counted:
         image_size, embedding_width = predictor.engine.image_size, predictor.engine.embedding_width
 
-        def decode(self, features: object, coords: np.ndarray, *others: object) -> object:
-            sizes.append(len(coords))
-            return predictor.engine.decode(features, coords, *others)
+        def decode(self, inputs: DecoderInputs, choose: Choose) -> DecoderOutputs:
+            sizes.append(len(inputs.point_coords))
+            return predictor.engine.decode(inputs, choose)
 
     embedding = predictor.embed(np.zeros((30, 40, 3), np.uint8))
     boxes = [Prompt.from_box((0, 0, 9 + index, 20)) for index in range(2 * MAX_BATCH + 1)]
