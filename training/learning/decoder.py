@@ -54,7 +54,7 @@ class Recipe:
         average_decay: of the running average of the weights.
     """
 
-    steps: int = 600
+    steps: int = 400
     learning_rate: float = 1e-4
     objects: int = 8
     scene_objects: int = 4

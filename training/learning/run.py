@@ -31,7 +31,8 @@ Tensors = dict[str, npt.NDArray[np.float32]]
 _SAVE_S = 20.0
 _CHECK_STEPS = 50  # between two looks at the watched tasks
 _PATIENCE = 4  # looks without progress
-_WATCHED = 48  # objects of watched tasks, and of watched scenes
+_WATCHED = 48  # objects of watched tasks
+_WATCHED_SCENES = 96  # objects
 _ALLOWED_LOSS = 0.005  # IoU on the watched scenes; the gate allows twice as much
 _SHARES = (1.0, 0.7, 0.5, 0.3)  # of the way from the base
 _STATE, _BEST = "state.pt", "best.safetensors"
@@ -114,7 +115,7 @@ def train(
         )
     trainer = DecoderTrainer(read_network(predictor.checkpoint.path), recipe, device)
     watched_scenes = rehearsal.lessons(Role.WATCH)
-    state = _State(folder, trainer, watched.first(_WATCHED), watched_scenes.first(_WATCHED))
+    state = _State(folder, trainer, watched.first(_WATCHED), watched_scenes.first(_WATCHED_SCENES))
     with tqdm(total=recipe.steps, desc="learning", unit="step", mininterval=1) as bar:
         bar.update(state.progress.steps)
         while not state.progress.is_done:
