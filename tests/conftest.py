@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,51 @@ def browser() -> Iterator[Browser]:
             yield running
     except FileNotFoundError as error:
         pytest.skip(str(error))
+
+
+Answer = Callable[[BaseHTTPRequestHandler], tuple[int, Mapping[str, str], bytes]]
+
+
+class _WebServer(ThreadingHTTPServer):
+    request_queue_size = 128  # many clients may connect at the same moment
+
+
+@pytest.fixture(scope="module")
+def start_server() -> Iterator[Callable[..., str]]:
+    """Starts web servers on loopback that run until the end of the module. Returns their URLs.
+
+    The first argument answers each request: from the handler, with the ``body`` of the request, to
+    the status, the headers and the body of the answer.
+    """
+    servers: list[_WebServer] = []
+
+    def start(answer: Answer, address: str = "127.0.0.1", port: int = 0) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, headers, content = answer(self)
+                with suppress(OSError):  # the client may have gone
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+
+            do_POST = do_GET
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        server = _WebServer((address, port), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return f"http://{address}:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """Masks are for tasks only that may see the image. A real backend, and a host for Label Studio."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 
 import pytest
@@ -29,28 +28,17 @@ def picture(radius: int) -> bytes:
 
 
 @pytest.fixture
-def host() -> Iterator[str]:
+def host(start_server: Callable[..., str]) -> str:
     """Task 1 may see the storage, task 2 may not; only the signature "good" is valid."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            allowed = self.path.startswith("/tasks/1/presign/") or self.path.endswith("good")
-            content = picture(40) if allowed else b""
-            if self.path.startswith("/plain?sig="):
-                content, allowed = picture(int(self.path[-2:])), True
-            self.send_response(200 if allowed else 403)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        if request.path.startswith("/plain?sig="):
+            return 200, {}, picture(int(request.path[-2:]))
+        if request.path.startswith("/tasks/1/presign/") or request.path.endswith("good"):
+            return 200, {}, picture(40)
+        return 403, {}, b""
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    return start_server(answer)
 
 
 def click(backend, task_id: int, url: str) -> list[int] | None:

@@ -1,9 +1,8 @@
 """The command connect without a Label Studio. tests/e2e has those with one."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -47,47 +46,29 @@ def test_nobody_answers(
 
 
 @pytest.fixture
-def start_studio() -> Iterator[Callable[..., str]]:
+def start_studio(start_server: Callable[..., str]) -> Callable[..., str]:
     """Starts servers that answer each call to /api/ml in turn and 200 to all others.
 
     The first GET requests get the statuses of ``not_ready``.
     """
-    servers: list[ThreadingHTTPServer] = []
 
     def start(*registrations: tuple[int, object], not_ready: Sequence[int] = ()) -> str:
         left = list(registrations)
         not_ready_left = list(not_ready)
 
-        class Studio(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                is_list = self.path.startswith(("/api/ml", "/api/webhooks/"))
-                if not_ready_left:
-                    self.answer(not_ready_left.pop(0), "not ready")
-                    return
-                self.answer(200, [] if is_list else {"email": "a@example.com"})
+        def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+            status, body = 200, {"email": "a@example.com"}
+            if request.command == "POST":
+                status, body = left.pop(0)
+            elif not_ready_left:
+                status, body = not_ready_left.pop(0), "not ready"
+            elif request.path.startswith(("/api/ml", "/api/webhooks/")):
+                body = []
+            return status, {}, json.dumps(body).encode()
 
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer(*left.pop(0))
+        return start_server(answer)
 
-            def answer(self, status: int, body: object) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Studio))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 UNREACHED = (400, "Can't connect to ML backend")
@@ -124,39 +105,22 @@ Odd = tuple[int, dict[str, str], bytes]
 
 
 @pytest.fixture
-def start_odd_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Odd], list[str]]]:
+def start_odd_server(
+    monkeypatch: pytest.MonkeyPatch, start_server: Callable[..., str]
+) -> Callable[[Odd], list[str]]:
     """Starts LABEL_STUDIO_URL, with one answer to all. Returns the methods of the requests."""
-    servers: list[ThreadingHTTPServer] = []
 
     def start(answer: Odd) -> list[str]:
         asked: list[str] = []
 
-        class Server(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append(self.command)
-                status, headers, content = answer
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+        def note(request: BaseHTTPRequestHandler) -> Odd:
+            asked.append(request.command)
+            return answer
 
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Server))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{servers[-1].server_port}/studio"
-        monkeypatch.setenv("LABEL_STUDIO_URL", url)
+        monkeypatch.setenv("LABEL_STUDIO_URL", f"{start_server(note)}/studio")
         return asked
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.mark.parametrize(

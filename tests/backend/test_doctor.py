@@ -4,9 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -37,47 +36,30 @@ def answers() -> dict[str, Any]:
 class LabelStudio:
     """Answers each path of ``answers`` to requests with the token. Every file is ``image``."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_server: Callable[..., str]) -> None:
         self.answers = answers()
         self.token = TOKEN
         self.image = b""
-        studio = self
+        self.url = start_server(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
-                if path.startswith("/data/"):
-                    content = studio.image
-                else:
-                    content = json.dumps(studio.answers.get(path)).encode()
-                is_open = path == "/api/version/"
-                known = is_open or self.headers.get("Authorization") == f"Token {studio.token}"
-                found = path.startswith("/data/") or path in studio.answers
-                self.send_response((200 if found else 404) if known else 401)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        path = request.path.partition("?")[0]
+        is_known = request.headers.get("Authorization") == f"Token {self.token}"
+        if path != "/api/version/" and not is_known:
+            return 401, {}, b""
+        if path.startswith("/data/"):
+            return 200, {}, self.image
+        status = 200 if path in self.answers else 404
+        return status, {}, json.dumps(self.answers.get(path)).encode()
 
 
 @pytest.fixture
-def studio(image_host: str) -> Iterator[LabelStudio]:
+def studio(image_host: str, start_server: Callable[..., str]) -> LabelStudio:
     import httpx
 
-    server = LabelStudio()
+    server = LabelStudio(start_server)
     server.image = httpx.get(f"{image_host}/data/upload/1/a244aff6-upload.png").content
-    yield server
-    server.close()
+    return server
 
 
 def run(tmp_path: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, list[str]]]:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -65,44 +64,28 @@ class ImageHost:
         asked: released once for each request that has come.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, start_server: Callable[..., str]) -> None:
         self.asked = threading.Semaphore(0)
         self._may_go = threading.Event()
-        host = self
+        self._content = content
+        self.url = start_server(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                host.asked.release()
-                host._may_go.wait(120)
-                with contextlib.suppress(OSError):  # the backend may have gone
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+    def _answer(self, request: object) -> tuple[int, dict[str, str], bytes]:
+        self.asked.release()
+        self._may_go.wait(120)
+        return 200, {}, self._content
 
     def release(self) -> None:
         self._may_go.set()
 
-    def stop(self) -> None:
-        self.release()
-        self._server.shutdown()
-        self._server.server_close()
-
 
 @pytest.fixture
-def slow_host(square) -> Iterator[ImageHost]:
+def slow_host(square, start_server: Callable[..., str]) -> Iterator[ImageHost]:
     content = BytesIO()
     square().save(content, "PNG")
-    host = ImageHost(content.getvalue())
+    host = ImageHost(content.getvalue(), start_server)
     yield host
-    host.stop()
+    host.release()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -119,26 +118,17 @@ def test_every_mask_is_the_one_computed_alone(
     assert backend.count("mobilesam_embedding_hits_total") > IMAGES
 
 
-def test_health_and_setup_answer_while_16_clicks_wait_for_images(start_backend) -> None:
+def test_health_and_setup_answer_while_16_clicks_wait_for_images(
+    start_backend, start_server
+) -> None:
     arrived, may_go = threading.Semaphore(0), threading.Event()
 
-    class SlowHost(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            arrived.release()
-            may_go.wait(60)
-            self.send_error(404)
+    def answer(request: object) -> tuple[int, dict[str, str], bytes]:
+        arrived.release()
+        may_go.wait(60)
+        return 404, {}, b""
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    class Host(ThreadingHTTPServer):
-        request_queue_size = (
-            16  # of connections not yet accepted; or the system lets some try again
-        )
-
-    host = Host(("127.0.0.1", 0), SlowHost)
-    threading.Thread(target=host.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{host.server_port}"
+    url = start_server(answer)
     backend = start_backend(WORKERS="1", CACHE_DISK_GB="0")
     with ThreadPoolExecutor(16) as pool:
         waiting = [
@@ -154,5 +144,3 @@ def test_health_and_setup_answer_while_16_clicks_wait_for_images(start_backend) 
         finally:
             may_go.set()
         assert [click.result().status_code for click in waiting] == [200] * 16
-    host.shutdown()
-    host.server_close()

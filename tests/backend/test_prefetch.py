@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -151,24 +150,16 @@ def test_a_long_list_of_images_does_not_take_the_room_of_opened_tasks(
 
 
 @pytest.fixture
-def frozen_label_studio() -> Iterator[tuple[str, threading.Event]]:
+def frozen_label_studio(start_server: Callable[..., str]) -> Iterator[tuple[str, threading.Event]]:
     """A Label Studio that answers nothing before the event is set, and then 404: URL and event."""
     may_go = threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            may_go.wait(120)
-            self.send_error(404)
+    def answer(request: object) -> tuple[int, dict[str, str], bytes]:
+        may_go.wait(120)
+        return 404, {}, b""
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", may_go
+    yield start_server(answer), may_go
     may_go.set()
-    server.shutdown()
-    server.server_close()
 
 
 def test_hints_of_strangers_do_not_take_the_room_of_an_opened_task(

@@ -8,7 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 
@@ -161,29 +161,18 @@ def test_hosts_share_through_redis_and_go_on_without_redis(
 class SlowImages:
     """Serves an image, but never answers the first request."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, start_server: Callable[..., str]) -> None:
         self.requests = threading.Semaphore(0)
-        slow = self
-        is_first = threading.Lock()
+        self._is_first = threading.Lock()
+        self._content = content
+        self.url = start_server(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                first = is_first.acquire(blocking=False)
-                slow.requests.release()
-                if first:
-                    self.rfile.read(1)  # until the client closes
-                    return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        first = self._is_first.acquire(blocking=False)
+        self.requests.release()
+        if first:
+            request.rfile.read(1)  # until the client closes
+        return 200, {}, self._content
 
 
 def children(process: subprocess.Popen) -> list[int]:
@@ -194,10 +183,10 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 def test_another_worker_takes_over_from_one_that_is_killed(
-    start_backend, image_host: str, recorded: Recorded
+    start_backend, start_server, image_host: str, recorded: Recorded
 ) -> None:
     content = httpx.get(f"{image_host}/data/upload/1/a244aff6-upload.png").content
-    images = SlowImages(content)
+    images = SlowImages(content, start_server)
     backend = start_backend(LABEL_STUDIO_URL=images.url, WORKERS="2", THREADS="1")
     body = recorded("click_positive")["json"]
 
@@ -219,8 +208,6 @@ def test_another_worker_takes_over_from_one_that_is_killed(
         survivors = [answer.result() for answer in answers if answer.exception() is None]
     assert survivors
     assert all(survivor.json()["results"][0]["result"] for survivor in survivors)
-    images.server.shutdown()
-    images.server.server_close()
 
 
 def has_connection(pid: int, url: str, *, incoming: bool = False) -> bool:

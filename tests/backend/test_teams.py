@@ -2,11 +2,10 @@
 
 import json
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,50 +42,35 @@ class LabelStudio:
         deleted: the tasks that do not exist any more.
     """
 
-    def __init__(self, team: str, content: bytes, config: str) -> None:
+    def __init__(
+        self, team: str, content: bytes, config: str, start_server: Callable[..., str]
+    ) -> None:
         self.tokens: set[str] = set()
         self.paths: list[str] = []
         self.deleted: set[str] = set()
-        studio = self
+        self._team, self._content, self._config = team, content, config
+        self.url = start_server(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
-                authorization = self.headers.get("Authorization")
-                studio.paths.append(path)
-                if authorization:
-                    studio.tokens.add(authorization)
-                if authorization != f"Token {team}-token" and path != "/api/version/":
-                    self.send_error(401)
-                elif path.startswith(("/data/", "/tasks/")):
-                    is_forbidden = "presign" in path and team in FORBIDDEN
-                    self.send_error(403) if is_forbidden else self.answer(content)
-                elif path.startswith("/api/tasks/") and path.split("/")[3] in studio.deleted:
-                    self.send_error(404)
-                elif path == "/api/projects/1/":
-                    self.answer(json.dumps({"id": 1, "label_config": config}).encode())
-                elif path == "/api/tasks/":
-                    tasks = [{"id": 2, "data": {"image": f"/data/upload/1/next-of-{team}.png"}}]
-                    self.answer(json.dumps({"tasks": tasks}).encode())
-                else:
-                    self.answer(b"{}")
-
-            def answer(self, body: bytes) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        path = request.path.partition("?")[0]
+        authorization = request.headers.get("Authorization")
+        self.paths.append(path)
+        if authorization:
+            self.tokens.add(authorization)
+        if authorization != f"Token {self._team}-token" and path != "/api/version/":
+            return 401, {}, b""
+        if path.startswith(("/data/", "/tasks/")):
+            is_forbidden = "presign" in path and self._team in FORBIDDEN
+            return (403, {}, b"") if is_forbidden else (200, {}, self._content)
+        if path.startswith("/api/tasks/") and path.split("/")[3] in self.deleted:
+            return 404, {}, b""
+        found: dict[str, Any] = {}
+        if path == "/api/projects/1/":
+            found = {"id": 1, "label_config": self._config}
+        elif path == "/api/tasks/":
+            url = f"/data/upload/1/next-of-{self._team}.png"
+            found = {"tasks": [{"id": 2, "data": {"image": url}}]}
+        return 200, {}, json.dumps(found).encode()
 
 
 def png(square: Callable[..., Image.Image], team: str) -> bytes:
@@ -98,12 +82,9 @@ def png(square: Callable[..., Image.Image], team: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def studios(square, click_at) -> Iterator[dict[str, LabelStudio]]:
+def studios(square, click_at, start_server) -> dict[str, LabelStudio]:
     config = click_at("")["label_config"]
-    started = {team: LabelStudio(team, png(square, team), config) for team in LEFT}
-    yield started
-    for studio in started.values():
-        studio.close()
+    return {team: LabelStudio(team, png(square, team), config, start_server) for team in LEFT}
 
 
 def write_teams(path: Path, studios: dict[str, LabelStudio]) -> Path:

@@ -1,9 +1,8 @@
 """Clicks on slow images wait. Clicks on other images, and everything else, do not."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -15,39 +14,23 @@ from backend.settings import WAITING_CLICKS
 class SlowHost:
     """Serves nothing before :meth:`release`, and then 404."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_server: Callable[..., str]) -> None:
         self._may_go = threading.Event()
-        host = self
+        self.url = start_server(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                host._may_go.wait(120)
-                self.send_error(404)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    def _answer(self, request: object) -> tuple[int, dict[str, str], bytes]:
+        self._may_go.wait(120)
+        return 404, {}, b""
 
     def release(self) -> None:
         self._may_go.set()
 
-    def stop(self) -> None:
-        self.release()
-        self._server.shutdown()
-        self._server.server_close()
-
 
 @pytest.fixture
-def slow_host() -> Iterator[SlowHost]:
-    host = SlowHost()
+def slow_host(start_server: Callable[..., str]) -> Iterator[SlowHost]:
+    host = SlowHost(start_server)
     yield host
-    host.stop()
+    host.release()
 
 
 def test_clicks_on_slow_images_leave_threads_for_others(

@@ -291,34 +291,22 @@ def detector_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture
-def detector_service() -> Iterator[str]:
+def detector_service(start_server: Callable[..., str]) -> str:
     """The URL of a service that takes images, and under /predict requests of Label Studio."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path == "/predict":
-                (task,) = json.loads(body)["tasks"]
-                assert task["data"]["image"] and "box" in json.loads(body)["label_config"]
-                answer = {"results": [{"result": [*BOXES, box("person", (0, 0, 9, 9))]}]}
-            else:
-                assert self.headers["Content-Type"] == "image/jpeg"
-                assert Image.open(BytesIO(body)).size == (WIDTH, HEIGHT)
-                answer = DETECTED if self.path == "/detect" else {"objects": []}
-            content = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        if request.path == "/predict":
+            asked = json.loads(request.body)
+            (task,) = asked["tasks"]
+            assert task["data"]["image"] and "box" in asked["label_config"]
+            found = {"results": [{"result": [*BOXES, box("person", (0, 0, 9, 9))]}]}
+        else:
+            assert request.headers["Content-Type"] == "image/jpeg"
+            assert Image.open(BytesIO(request.body)).size == (WIDTH, HEIGHT)
+            found = DETECTED if request.path == "/detect" else {"objects": []}
+        return 200, {}, json.dumps(found).encode()
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    return start_server(answer)
 
 
 @pytest.mark.parametrize("kind", ["function", "service", "backend"])

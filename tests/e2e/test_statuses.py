@@ -1,8 +1,7 @@
 """Images of odd statuses: the backend takes what a real browser shows."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 
 import pytest
@@ -27,29 +26,17 @@ IS_SHOWN = """url => new Promise(resolve => {
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[str]:
+def host(start_server: Callable[..., str]) -> str:
     """Answers /STATUS and /STATUS/RANGE with a PNG; gives the URL."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, _, content_range = self.path.strip("/").partition("/")
-            self.send_response(int(status or 200))
-            if content_range:
-                self.send_header("Content-Range", f"bytes {content_range}")
-            self.send_header("Content-Type", "image/png" if status else "text/html")
-            self.send_header("Content-Length", str(len(PNG)))
-            self.end_headers()
-            if status not in ("204", "205"):
-                self.wfile.write(PNG)
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        status, _, content_range = request.path.strip("/").partition("/")
+        headers = {"Content-Type": "image/png" if status else "text/html"}
+        if content_range:
+            headers["Content-Range"] = f"bytes {content_range}"
+        return int(status or 200), headers, b"" if status in ("204", "205") else PNG
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    return start_server(answer)
 
 
 @pytest.fixture(scope="module")

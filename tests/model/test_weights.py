@@ -1,10 +1,8 @@
 """The checkpoint file: the one that was asked for, the published one, or the built-in one."""
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,20 +11,16 @@ from model import load_predictor, weights
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+def served(tmp_path: Path, start_server: Callable[..., str]) -> tuple[Path, str]:
     """A folder and the URL on loopback that it is served under."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
     folder = tmp_path / "served"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        path = folder / request.path.strip("/")
+        return (200, {}, path.read_bytes()) if path.is_file() else (404, {}, b"")
+
+    return folder, start_server(answer)
 
 
 class TestFind:

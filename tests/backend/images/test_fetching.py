@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -57,55 +57,26 @@ def redirect(url: str) -> Response:
 class Host:
     """A host that answers by path and notes the path and the token of every request."""
 
-    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, start_server: Callable[..., str], *address: object) -> None:
         self.answers: dict[str, Response | Callable[[str | None], Response]] = {}
         self.asked: list[Asked] = []
-        host = self
+        self.url = start_server(self._answer, *address)
+        self.port = int(self.url.rpartition(":")[2])
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                token = self.headers.get("Authorization")
-                host.asked.append((self.path, token))
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                answer = host.answers.get(self.path, (404, {}, b""))
-                status, headers, body = answer(token) if callable(answer) else answer
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_GET
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer((address, port), Handler)
-        self.port = self._server.server_port
-        self.url = f"http://{address}:{self.port}"
-        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+    def _answer(self, request: BaseHTTPRequestHandler) -> Response:
+        token = request.headers.get("Authorization")
+        self.asked.append((request.path, token))
+        answer = self.answers.get(request.path, (404, {}, b""))
+        return answer(token) if callable(answer) else answer
 
     def accept(self, *tokens: str) -> None:
         """Answer /data/image to these tokens only."""
         self.answers["/data/image"] = lambda token: IMAGE if token in tokens else (401, {}, b"")
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
 
 @pytest.fixture
-def start_host() -> Iterator[Callable[..., Host]]:
-    started: list[Host] = []
-
-    def start(*arguments: object) -> Host:
-        started.append(Host(*arguments))
-        return started[-1]
-
-    yield start
-    for host in started:
-        host.close()
+def start_host(start_server: Callable[..., str]) -> Callable[..., Host]:
+    return partial(Host, start_server)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -26,55 +26,30 @@ OLD_DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 class FileHost:
     """Serves one file under every path, with the validators that a test chooses."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_server: Callable[..., str]) -> None:
         self.content = b"old picture"
         self.headers: Callable[[bytes], dict[str, str]] = lambda content: {}
         self.status = 200
-        self.bodies = 0
         self.asked: list[tuple[str, int]] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
-        host = self
+        self.url = start_server(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                host.may_answer.wait(30)
-                headers = host.headers(host.content)
-                known = self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since")
-                status = host.status
-                if status == 200 and known and known in headers.values():
-                    status = 304
-                host.asked.append((self.path, status))
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                if status == 200:
-                    self.send_header("Content-Length", str(len(host.content)))
-                else:
-                    self.send_header("Content-Length", "0")
-                self.end_headers()
-                if status == 200:
-                    host.bodies += 1
-                    self.wfile.write(host.content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        self.may_answer.set()
-        self._server.shutdown()
-        self._server.server_close()
+    def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        self.may_answer.wait(30)
+        headers = self.headers(self.content)
+        known = request.headers.get("If-None-Match") or request.headers.get("If-Modified-Since")
+        is_known = self.status == 200 and known and known in headers.values()
+        status = 304 if is_known else self.status
+        self.asked.append((request.path, status))
+        return status, headers, self.content if status == 200 else b""
 
 
 @pytest.fixture
-def host() -> Iterator[FileHost]:
-    host = FileHost()
+def host(start_server: Callable[..., str]) -> Iterator[FileHost]:
+    host = FileHost(start_server)
     yield host
-    host.close()
+    host.may_answer.set()
 
 
 def fetcher(label_studio: LabelStudio | None = None, folder: Path | None = None) -> Fetcher:

@@ -1,9 +1,8 @@
 """Lists of tasks from a Label Studio that cannot give many at once."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,33 +13,19 @@ from backend.label_studio.errors import LabelStudioError
 
 
 @pytest.fixture
-def start_studio() -> Iterator[Callable[[int], LabelStudio]]:
+def start_studio(start_server: Callable[..., str]) -> Callable[[int], LabelStudio]:
     """Starts servers that give so many tasks at once, and answer 500 where more are asked for."""
-    servers: list[ThreadingHTTPServer] = []
 
     def start(at_once: int) -> LabelStudio:
-        class Studio(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                query = parse_qs(urlsplit(self.path).query)["query"][0]
-                ids = json.loads(query)["selectedItems"]["included"]
-                tasks = [{"id": task_id, "annotations": []} for task_id in ids]
-                content = json.dumps({"tasks": tasks}).encode()
-                self.send_response(200 if len(ids) <= at_once else 500)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+        def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+            query = parse_qs(urlsplit(request.path).query)["query"][0]
+            ids = json.loads(query)["selectedItems"]["included"]
+            tasks = [{"id": task_id, "annotations": []} for task_id in ids]
+            return 200 if len(ids) <= at_once else 500, {}, json.dumps({"tasks": tasks}).encode()
 
-            def log_message(self, *_: object) -> None:
-                pass
+        return LabelStudio(start_server(answer), "0" * 40)
 
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Studio))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return LabelStudio(f"http://127.0.0.1:{servers[-1].server_port}", "0" * 40)
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 100])
