@@ -38,7 +38,7 @@ class Parsed(Exception):
 
 
 def commands_of(text: str) -> Iterator[str]:
-    """The lines of shell blocks, and the commands within sentences.
+    """The lines of shell blocks, the commands of indented blocks and those within sentences.
 
     A command within a sentence may be a name without what it needs. Then "..." follows.
     """
@@ -46,6 +46,8 @@ def commands_of(text: str) -> Iterator[str]:
         lines = re.sub(r"\\\n\s*", "", block).splitlines()
         yield from filter(None, map(str.strip, lines))
     sentences = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    indented = re.sub(r"\\\n\s*", "", sentences)
+    yield from re.findall(r"^    (\S*python -m .+)$", indented, re.MULTILINE)
     for code in re.findall(r"`([^`]+)`", sentences):
         words = code.split()
         if len(words) > 1 and Path(words[0]).name in PROGRAMS:
