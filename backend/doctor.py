@@ -174,7 +174,7 @@ class Doctor:
         if policy == "noeviction":
             raise _Doubtful(
                 "Redis answers, but a full Redis will refuse new embeddings: set its maxmemory,"
-                " and its maxmemory-policy to allkeys-lru"
+                " and its maxmemory-policy to volatile-lru"
             )
         return "Redis answers"
 

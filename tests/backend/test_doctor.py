@@ -161,18 +161,26 @@ def test_the_token_is_wrong(studio: LabelStudio, tmp_path: Path) -> None:
     )
 
 
-def test_a_project_with_faults(studio: LabelStudio, tmp_path: Path) -> None:
+def test_a_project_with_faults(
+    studio: LabelStudio, redis_server: tuple[subprocess.Popen, str], tmp_path: Path
+) -> None:
     studio.answers["/api/ml"][0].update(state="ER", is_interactive=False, error_message="a\nb")
     studio.answers["/api/webhooks/"] = []
     studio.answers["/api/projects/1/"]["label_config"] = CONFIG.replace(' smart="false"', "")
     studio.image = b"<html>log in"
     status, found = run(
-        tmp_path, "--project", "1", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=TOKEN
+        tmp_path,
+        "--project",
+        "1",
+        LABEL_STUDIO_URL=studio.url,
+        LABEL_STUDIO_API_KEY=TOKEN,
+        REDIS_URL=redis_server[1],
     )
     assert status == 1
     check(
         found,
         {
+            "redis": ("warn", "set its maxmemory, and its maxmemory-policy to volatile-lru"),
             "reached from label studio": ("FAIL", "does not reach http://backend:9090"),
             "interactive": ("FAIL", "and switch Interactive preannotations on"),
             "webhook": ("warn", "no active webhook to http://backend:9090/webhook"),
