@@ -34,6 +34,7 @@ from training.prompts import PromptBatch, correction_clicks, drawn_boxes, first_
 _BALANCE = 0.25  # see mask_losses; the value that the training of the base ends with
 _CLICK_SHARE = 0.6  # of the lessons begin with a click, the others with a box
 _MASK_PROMPT_SHARE = 0.9  # of the corrections that also see the mask they correct
+_IMITATION = 3.0  # weight of the scenes' loss, so that a project's objects do not outweigh them
 _LARGEST_GRADIENT = 1.0
 _WARM_UP_STEPS = 20  # Adam's first steps change every weight by the whole learning rate
 _FEWEST_CELLS = 16.0  # a smaller mask counts as one of this size
@@ -142,7 +143,7 @@ class DecoderTrainer:
         if imitates:
             with torch.no_grad():
                 right = _decode(self._base, batch, prompts, masks, sees_mask)
-            loss = _imitation_loss(low_res_masks, ious, *right, batch.known)
+            loss = _IMITATION * _imitation_loss(low_res_masks, ious, *right, batch.known)
         elif masks is None:
             twice = batch.targets[:, None].expand(-1, 2, -1, -1)
             loss = answer_loss(low_res_masks, ious, twice, batch.known, is_click, _BALANCE)
