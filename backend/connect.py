@@ -24,6 +24,7 @@ from backend.settings import Settings
 from model.files import write_atomically
 
 _POLL_S = 1.0
+_UNREACHED = "Can't connect to ML backend"  # Label Studio's words
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def connect(settings: Settings, wanted: Wanted, say: Callable[[str], None]) -> N
         _retry(lambda: _sign_in(session, settings, say), _is_silent, deadline)
         project_id = _project(session, wanted, say)
         _retry(
-            lambda: session.connect_backend(project_id, wanted.backend_url, settings.basic_auth),
+            lambda: _register(session, project_id, wanted.backend_url, settings.basic_auth),
             _is_unreached,
             deadline,
         )
@@ -130,6 +131,22 @@ def _keep_token(session: Session, file: Path | None, say: Callable[[str], None])
     with write_atomically(file) as opened:  # opened first: the token is shown only once
         opened.write(session.new_personal_access_token().encode())
     say(f"the new personal access token is in {file}")
+
+
+def _register(
+    session: Session, project_id: int, url: str, password: tuple[str, str] | None
+) -> None:
+    """Make the backend a backend of the project."""
+    try:
+        session.connect_backend(project_id, url, password)
+    except LabelStudioAnswerError as error:
+        if not _is_unreached(error) or _UNREACHED not in str(error):
+            raise
+        raise LabelStudioAnswerError(
+            f"Label Studio does not reach {url}: start the backend there (make run), or correct"
+            " --backend-url. In a container, localhost is the container itself",
+            error.status,
+        ) from error
 
 
 def _project(session: Session, wanted: Wanted, say: Callable[[str], None]) -> int:

@@ -14,6 +14,7 @@ import redis
 from backend.images.errors import ImageError
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.errors import LabelStudioError
+from backend.label_studio.refusals import ALLOW_PRIVATE_ADDRESSES
 from backend.regions import config_check
 from backend.regions.errors import MalformedRequestError, UnanswerableRequestError
 from backend.regions.exports import OWN_EXPORT, exports
@@ -216,9 +217,9 @@ class Doctor:
         reason = str(backend.get("error_message") or "").strip().splitlines()
         raise _Bad(
             f"Label Studio does not reach {backend.get('url')}: start the backend there, or"
-            " correct the URL. In a container, localhost is the container itself. Private addresses"
-            " need USE_DEFAULT_BANNED_SUBNETS=false in Label Studio: docs/operations.md says what"
-            " that gives up." + (f" Label Studio says: {reason[-1][:200]}" if reason else "")
+            " correct the URL. In a container, localhost is the container itself. For a private"
+            f" address {ALLOW_PRIVATE_ADDRESSES}."
+            + (f" Label Studio says: {reason[-1][:200]}" if reason else "")
         )
 
     def _interactive(self) -> str:

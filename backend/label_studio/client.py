@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from backend.http.client import HttpClient, Response, origin, redacted
+from backend.label_studio import refusals
 from backend.label_studio.api_key import ApiKey
 from backend.label_studio.credentials import Credential
 from backend.label_studio.discovery import Discovery, is_same_address
@@ -306,10 +307,8 @@ class LabelStudio:
                 " the address that answers without a redirect"
             )
         if response.status == httpx.codes.NOT_FOUND:
-            raise LabelStudioAnswerError(
-                f"Label Studio has no {path}, or the user of the token may not see it",
-                response.status,
-            )
+            sentence = refusals.missing(path, response.url.params)
+            raise LabelStudioAnswerError(sentence, response.status)
         if not response.is_ok:
             raise LabelStudioAnswerError(
                 f"Label Studio answered {response.status_line} to {path}", response.status

@@ -14,6 +14,7 @@ import httpx
 
 from backend.http import certificates
 from backend.http.client import USER_AGENT
+from backend.label_studio import refusals
 from backend.label_studio.credentials import Credential
 from backend.label_studio.errors import (
     LabelStudioAnswerError,
@@ -30,8 +31,6 @@ _NOT_READY = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
-_PRIVATE_ADDRESS = "reserved network address"  # Label Studio's words
-_LARGEST_DETAIL = 500  # characters of Label Studio's answer in an error
 
 
 class Session:
@@ -232,14 +231,10 @@ class Session:
 def _refuse_errors(response: httpx.Response) -> None:
     if response.is_error:
         request = response.request
-        detail = response.text[:_LARGEST_DETAIL]
-        if _PRIVATE_ADDRESS in detail:
-            detail += (
-                ". Set USE_DEFAULT_BANNED_SUBNETS=false in Label Studio's environment."
-                " docs/operations.md says what that gives up."
-            )
-        raise LabelStudioAnswerError(
+        sentence = (
             f"Label Studio answered {response.status_code} to {request.method} {request.url.path}:"
-            f" {detail}",
-            response.status_code,
+            f" {refusals.words(response.text)}"
         )
+        if response.status_code == HTTPStatus.NOT_FOUND and "project" in request.url.params:
+            sentence = refusals.missing(request.url.path, request.url.params)
+        raise LabelStudioAnswerError(sentence, response.status_code)

@@ -71,7 +71,22 @@ def start_studio(start_server: Callable[..., str]) -> Callable[..., str]:
     return start
 
 
-UNREACHED = (400, "Can't connect to ML backend")
+def refusal(status: int, detail: str, **fields: object) -> tuple[int, object]:
+    """As Label Studio 1.23 words an error."""
+    body = {"id": "ba17fae0", "status_code": status, "version": "1.23.2", "detail": detail}
+    return status, {**body, "exc_info": None, **fields}
+
+
+UNREACHED = refusal(
+    400,
+    "Validation error",
+    validation_errors={
+        "non_field_errors": [
+            "Can't connect to ML backend http://backend:9090, health check failed."
+            ' <a href="https://example.com">Learn more</a>'
+        ]
+    },
+)
 
 
 def test_it_waits_for_the_backend(
@@ -87,18 +102,75 @@ def test_it_waits_for_the_backend(
     assert "no webhooks" in said
 
 
-def test_a_private_address_that_label_studio_refuses(
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        pytest.param(
+            refusal(403, "URL resolves to a reserved network address (block: 10.0.0.0/8)"),
+            "403 to POST /api/ml: URL resolves to a reserved network address (block: 10.0.0.0/8):"
+            " start Label Studio with USE_DEFAULT_BANNED_SUBNETS=false together with"
+            " USER_ADDITIONAL_BANNED_SUBNETS (docs/operations.md, What Label Studio has to allow)",
+            id="a-private-address",
+        ),
+        pytest.param(
+            UNREACHED,
+            "Label Studio does not reach http://backend:9090: start the backend there (make run),"
+            " or correct --backend-url. In a container, localhost is the container itself",
+            id="no-backend",
+        ),
+        pytest.param(
+            refusal(
+                400,
+                "Validation error",
+                validation_errors={
+                    "non_field_errors": ["See <a href='https://example.com'>this page</a>.", "No."],
+                    "url": ["Enter a valid URL."],
+                },
+            ),
+            "400 to POST /api/ml: Validation error: See this page.; No.; url: Enter a valid URL.",
+            id="several-errors",
+        ),
+        pytest.param(
+            (500, "no JSON of Label Studio " + 1000 * "long "),
+            "500 to POST /api/ml: no JSON of Label Studio long long",
+            id="other",
+        ),
+    ],
+)
+def test_what_label_studio_refuses(
     monkeypatch: pytest.MonkeyPatch,
     start_studio: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
+    answer: tuple[int, object],
+    sentence: str,
 ) -> None:
-    refused = (403, "URL resolves to a reserved network address (block: 10.0.0.0/8)")
-    monkeypatch.setenv("LABEL_STUDIO_URL", start_studio(refused))
+    monkeypatch.setenv("LABEL_STUDIO_URL", start_studio(answer))
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
-    assert connect("--project", "7", "--wait", "60") == 1
+    assert connect("--project", "7") == 1
     said = capsys.readouterr().err
-    assert "Set USE_DEFAULT_BANNED_SUBNETS=false in Label Studio's environment" in said
-    assert "docs/operations.md says what that gives up." in said
+    assert sentence in said
+    assert "{" not in said
+    assert len(said) < 700
+
+
+def test_there_is_no_such_project(
+    monkeypatch: pytest.MonkeyPatch,
+    start_server: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        status, body = refusal(404, "No Project matches the given query.")
+        if request.path.endswith("whoami"):
+            status, body = 200, {"email": "a@example.com"}
+        return status, {}, json.dumps(body).encode()
+
+    monkeypatch.setenv("LABEL_STUDIO_URL", start_server(answer))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
+    sentence = "error: Label Studio has no project 99, or the user of the token may not see it\n"
+    assert connect("--project", "99") == 1
+    assert capsys.readouterr().err == sentence
+    assert cli.main(["preannotate", "--project", "99"]) == 1
+    assert capsys.readouterr().err == sentence
 
 
 Odd = tuple[int, dict[str, str], bytes]

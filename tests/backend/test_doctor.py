@@ -204,4 +204,4 @@ def test_no_backend_and_no_such_project(studio: LabelStudio, tmp_path: Path) -> 
     )
     status, found = run(tmp_path, "--project", "2", **keys)
     assert status == 1
-    check(found, {"project": ("FAIL", "has no /api/projects/2/")})
+    check(found, {"project": ("FAIL", "has no project 2, or")})

@@ -32,7 +32,7 @@ class Projects:
         self.team = request_context.fields().get("team")
         assert self.may_answer.wait(60)
         if project_id != 1:
-            raise LabelStudioError(f"Label Studio has no /api/projects/{project_id}/")
+            raise LabelStudioError(f"Label Studio has no project {project_id}")
         return {"id": 1, "total_annotations_number": self.annotations}
 
 
@@ -90,7 +90,7 @@ def test_a_project_that_the_api_does_not_know_is_not_learnt(
     learner.event("START_TRAINING", 7)
     learner.event("START_TRAINING", None)
     assert learner.projects == []
-    assert "project 7 cannot learn: Label Studio has no /api/projects/7/" in caplog.text
+    assert "project 7 cannot learn: Label Studio has no project 7" in caplog.text
 
 
 def test_while_a_run_goes_on_no_other_is_started(tmp_path: Path) -> None:
