@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from backend.commands.project_options import require_label_studio
 from backend.learning import process
 from backend.learning.errors import LearningError
 from backend.learning.runs import LearningRuns
@@ -48,8 +49,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     elif options.rollback:
         versions.rollback(project_id)
     else:
-        if settings.label_studio_url is None:
-            raise ValueError("learn needs LABEL_STUDIO_URL")
+        require_label_studio(settings)
         return process.run(project_id, _arguments(options), settings.team)
     print(_serving(project_id, versions))
     return 0

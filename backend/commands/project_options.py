@@ -30,7 +30,10 @@ def require_label_studio(settings: Settings) -> None:
         ValueError: it is not.
     """
     if settings.label_studio_url is None:
-        raise ValueError("--project needs LABEL_STUDIO_URL")
+        raise ValueError(
+            "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address of Label Studio and a"
+            " personal access token of it"
+        )
 
 
 def tell_failures(failures: Sequence[tuple[str, str]]) -> int:

@@ -167,7 +167,12 @@ def test_tasks_on_workers_of_several_hosts(
 @pytest.mark.parametrize(
     ("arguments", "settings", "sentence"),
     [
-        pytest.param(["--project", "1"], {}, "--project needs LABEL_STUDIO_URL", id="no-url"),
+        pytest.param(
+            ["--project", "1"],
+            {},
+            "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the",
+            id="no-url",
+        ),
         pytest.param(["--tasks", "gone.json"], {}, "--tasks needs --config", id="no-config"),
         pytest.param(["--folder", "/gone"], {}, "--folder needs --url-prefix", id="no-prefix"),
         pytest.param(

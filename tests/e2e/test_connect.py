@@ -96,4 +96,4 @@ def test_a_backend_that_is_down(label_studio: LabelStudio) -> None:
     options = ("--new-project", "nobody there", "--backend-url", "http://127.0.0.1:9")
     done = connect(label_studio, *options)
     assert done.returncode == 1
-    assert "Can't connect to ML backend http://127.0.0.1:9" in done.stderr
+    assert "Label Studio does not reach http://127.0.0.1:9: start the backend there" in done.stderr

@@ -93,7 +93,10 @@ def test_without_label_studio_there_is_a_sentence(
 ) -> None:
     monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
     assert learn() == 1
-    assert capsys.readouterr().err == "error: learn needs LABEL_STUDIO_URL\n"
+    assert capsys.readouterr().err == (
+        "error: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address of Label Studio and a"
+        " personal access token of it\n"
+    )
 
 
 def test_without_torch_there_is_a_sentence(
