@@ -66,13 +66,14 @@ class Service:
 
 
 def interpolated(value: Any, environ: dict[str, str]) -> Any:
-    """Compose's ``${NAME:-default}`` replaced by the value or the default, in all texts."""
+    """Texts as Compose reads them: ``${NAME:-default}`` is a value or the default, ``$$`` is $."""
     if isinstance(value, dict):
         return {key: interpolated(item, environ) for key, item in value.items()}
     if isinstance(value, list):
         return [interpolated(item, environ) for item in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: environ.get(m[1]) or m[2], value)
+        text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: environ.get(m[1]) or m[2], value)
+        return text.replace("$$", "$")
     return value
 
 
@@ -88,15 +89,8 @@ def services(environ: dict[str, str], profiles: set[str]) -> list[Service]:
 
 def _service(name: str, fields: dict[str, Any]) -> Service:
     is_ours = "build" in fields
-    environment: dict[str, str] = {}
-    command = fields.get("command")
-    if is_ours:
-        environment, default = _image()
-        command = command or default
-    elif command is None:
-        # The image's own command, variable and folder.
-        command = "label-studio"
-        environment = {"LABEL_STUDIO_BASE_DATA_DIR": "/label-studio/data"}
+    environment, command = _image() if is_ours else ({}, [])
+    command = fields.get("command", command)
     return Service(
         name,
         shlex.split(command) if isinstance(command, str) else command,
@@ -185,7 +179,8 @@ class Project:
         given = {k: self._on_this_machine(service, v) for k, v in service.environment.items()}
         if service.is_ours:
             given["MOBILESAM_CHECKPOINT"] = str(BUILTIN_PATH)
-        return {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **given}  # noqa: TID251
+        path = os.pathsep.join([_BINARIES, os.environ["PATH"]])  # noqa: TID251
+        return {"PATH": path, "OMP_NUM_THREADS": "1", **given}
 
     def _on_this_machine(self, service: Service, text: str) -> str:
         """A text with the folder of a volume in the place of its path in the container."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from backend.label_studio.credentials import Credential
+from backend.label_studio.errors import LabelStudioAnswerError
 from backend.label_studio.session import Session
 from demo.process import WebServerProcess, free_port
 
@@ -48,6 +52,7 @@ class LabelStudio(WebServerProcess):
             **_ENVIRONMENT,
             "LABEL_STUDIO_BASE_DATA_DIR": str(data_dir),
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(data_dir),
+            **_secret_key(data_dir),
         }
         # Not signed in before it answers, but to be closed however far the start gets.
         self._session = Session(self.url)
@@ -59,12 +64,32 @@ class LabelStudio(WebServerProcess):
             timeout_s=300,
         )
         self._session.sign_in(EMAIL, PASSWORD)
-        self.token = self._personal_access_token(data_dir / "token")
+        self.token = self.kept_token(data_dir / "token")
 
     def stop(self) -> None:
         """End it."""
         self._session.close()
         super().stop()
+
+    def kept_token(self, path: Path) -> str:
+        """The token in a file, or a new token, which the file keeps. It is shown only once.
+
+        Raises:
+            RuntimeError: Label Studio refuses the token in the file.
+        """
+        if not path.exists():
+            _write_secret(path, self._session.new_personal_access_token())
+        token = path.read_text()
+        session = Session(self.url)
+        try:
+            session.use_token(Credential(token, str(path)))
+        except LabelStudioAnswerError as error:
+            raise RuntimeError(
+                f"the kept token is refused: remove {path.parent} and start again"
+            ) from error
+        finally:
+            session.close()
+        return token
 
     def find_project(self, title: str) -> int | None:
         """The id of the oldest project with this title, or None."""
@@ -190,11 +215,28 @@ class LabelStudio(WebServerProcess):
         token: str = self._call("GET", "/api/current-user/token")["token"]
         return token
 
-    def _personal_access_token(self, kept_in: Path) -> str:
-        """The token of the user. Label Studio shows a token only once, so a file keeps it."""
-        if not kept_in.exists():
-            kept_in.write_text(self._session.new_personal_access_token())
-        return kept_in.read_text()
-
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         return self._session.call(method, path, **arguments)
+
+
+def _secret_key(data_dir: Path) -> dict[str, str]:
+    """The variable with the key that signs Label Studio's tokens.
+
+    Label Studio writes a key of its own into ``.env``, and cannot read that key again where the
+    key begins with "$". All tokens are worth nothing then. Folders that have such a file keep it.
+    """
+    path = data_dir / "secret-key"
+    if not path.exists():
+        if (data_dir / ".env").exists():
+            return {}
+        _write_secret(path, secrets.token_hex(32))
+    return {"SECRET_KEY": path.read_text()}
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that other users cannot read, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    partial.replace(path)

@@ -1,7 +1,9 @@
 """docker-compose.yml against the schema of Compose, the settings and the code."""
 
 import json
+import os
 import re
+import subprocess
 from importlib import resources
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -101,3 +103,32 @@ def test_a_gpu_takes_the_place_of_the_backend() -> None:
     assert names[0] == names[1]
     assert f"--backend-url=http://{names[0][0]}:9090" in SERVICES["connect"]["command"]
     assert SERVICES["backend-gpu"]["build"]["target"] == "gpu"
+
+
+def key_at_a_start(volume: Path) -> str:
+    """The key that the command of the service label-studio gives to Label Studio."""
+    folder = volume.parent / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / "label-studio").write_text('#!/bin/sh\nprintf %s "$SECRET_KEY"\n')
+    (folder / "label-studio").chmod(0o755)
+    service = next(s for s in compose.services({}, set()) if s.name == "label-studio")
+    path = f"{folder}{os.pathsep}{os.defpath}"
+    environment = {"PATH": path, "LABEL_STUDIO_BASE_DATA_DIR": str(volume)}
+    return subprocess.check_output(service.command, env=environment, text=True)
+
+
+def test_each_start_of_label_studio_signs_tokens_with_the_same_key(tmp_path: Path) -> None:
+    volume = tmp_path / "data"
+    volume.mkdir()
+    key = key_at_a_start(volume)
+    assert re.fullmatch(r"[0-9a-f]{64}", key)
+    assert (volume / "secret-key").stat().st_mode & 0o077 == 0
+    assert key_at_a_start(volume) == key
+
+
+def test_a_volume_with_a_key_of_label_studio_keeps_that_key(tmp_path: Path) -> None:
+    volume = tmp_path / "data"
+    volume.mkdir()
+    (volume / ".env").write_text("SECRET_KEY=known\n")
+    assert key_at_a_start(volume) == ""
+    assert not (volume / "secret-key").exists()
