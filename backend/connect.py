@@ -113,7 +113,9 @@ def _sign_in(session: Session, settings: Settings, say: Callable[[str], None]) -
             return
         except LabelStudioAnswerError as error:
             if settings.label_studio_user is None or key.token:
-                raise LabelStudioError(f"{error} ({credential}): {key.remedy}") from error
+                raise LabelStudioError(
+                    f"{error} ({credential}): {key.remedy}{credential.doubt}"
+                ) from error
     if settings.label_studio_user is None:
         raise LabelStudioError(
             f"there is no token: {key.remedy}, or set LABEL_STUDIO_USERNAME and"

@@ -46,6 +46,13 @@ class ApiKey:
             return f"{_NEW_TOKEN} set it as {VARIABLE}"
         return f"{_NEW_TOKEN} put it into {self.file} ({FILE_VARIABLE}){self._fault()}"
 
+    @property
+    def absence(self) -> str:
+        """What to say where there is no token."""
+        if self.file is None:
+            return f"{VARIABLE} is not set"
+        return f"{FILE_VARIABLE} gives no token"
+
     def _read(self) -> str | None:
         """The token in the file; None if there is no usable token."""
         try:

@@ -44,6 +44,15 @@ class Credential:
             return f"the short-lived access token in {self.source}"
         return f"the legacy token in {self.source}"
 
+    @property
+    def doubt(self) -> str:
+        """Why Label Studio may refuse the token beside a mistake, as the end of a sentence."""
+        if self._is_personal:
+            return "; or Label Studio's SECRET_KEY has changed since the token was made"
+        if self._is_access:
+            return ""
+        return "; Label Studio refuses legacy tokens unless the organization allows them"
+
     def header(self, exchange: Exchange) -> str:
         """The Authorization header to send.
 

@@ -72,7 +72,7 @@ class SignIn:
         Raises:
             LabelStudioError: Label Studio does not answer, or accepts no token.
         """
-        refused: list[str] = []
+        refused: list[tuple[Credential, str]] = []
         status = int(httpx.codes.UNAUTHORIZED)
         for credential in self._credentials():
             try:
@@ -81,7 +81,9 @@ class SignIn:
                     method, url, deadline, sent, json, attempts=attempts, reads_body=reads_body
                 )
             except _RefusedError as error:
-                refused.append(f"{credential} ({error.status} when an access token was asked for)")
+                if credential:
+                    reason = f"{error.status} when an access token was asked for"
+                    refused.append((credential, reason))
                 continue
             if response.status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
                 if credential is not self.working_credential and credential is not None:
@@ -90,8 +92,8 @@ class SignIn:
                 return response
             status = response.status
             if credential:
-                refused.append(f"{credential} ({status})")
-        raise LabelStudioError(_refusal(url, status, refused, self._api_key.remedy))
+                refused.append((credential, str(status)))
+        raise LabelStudioError(_refusal(url, status, refused, self._api_key))
 
     def request(
         self,
@@ -163,14 +165,29 @@ class _RefusedError(ValueError):
         self.status = status
 
 
-def _refusal(url: httpx.URL, status: int, refused: list[str], remedy: str) -> str:
-    """A sentence: why Label Studio answered 401 or 403, and the remedy."""
+def _refusal(
+    url: httpx.URL, status: int, refused: list[tuple[Credential, str]], api_key: ApiKey
+) -> str:
+    """A sentence: why Label Studio answered 401 or 403, and the remedy.
+
+    Args:
+        url: what was asked for.
+        status: of the last answer.
+        refused: the tokens that were tried, each with the status that refused it.
+        api_key: where the operator's token should be.
+    """
     asked = f"Label Studio refuses {redacted(url)}"
     if not refused:
-        return f"{asked} ({status}) without a token: {remedy}"
-    sentence = f"{asked} to {' and to '.join(refused)}: {remedy}"
-    if any("legacy token" in token for token in refused):
-        sentence += "; Label Studio refuses legacy tokens unless the organization allows them"
+        return f"{asked} ({status}) without a token: {api_key.remedy}"
+    if api_key.credential() is None:
+        sentence = (
+            f"{api_key.absence} (the token that Label Studio sent in /setup is refused):"
+            f" {api_key.remedy}"
+        )
+    else:
+        tokens = " and to ".join(f"{credential} ({reason})" for credential, reason in refused)
+        doubts = dict.fromkeys(credential.doubt for credential, _ in refused)
+        sentence = f"{asked} to {tokens}: {api_key.remedy}{''.join(doubts)}"
     if url.path.startswith("/data/local-files") and status == httpx.codes.FORBIDDEN:
         sentence += (
             "; or Label Studio does not serve local files: start Label Studio with"

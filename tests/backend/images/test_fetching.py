@@ -319,6 +319,7 @@ class TestTokens:
             (LEGACY_TOKEN, "the legacy token in LABEL_STUDIO_API_KEY.*refuses legacy tokens"),
             (ACCESS_TOKEN, "the short-lived access token in LABEL_STUDIO_API_KEY"),
             (PERSONAL_TOKEN, "the personal access token.*401 when an access token was asked for"),
+            (PERSONAL_TOKEN, "; or Label Studio's SECRET_KEY has changed since the token was made"),
         ],
     )
     def test_a_refusal_names_the_kind(
@@ -329,6 +330,18 @@ class TestTokens:
         with pytest.raises(LabelStudioError, match=sentence) as caught:
             fetcher(label_studio.url, token).fetch("/data/image")
         assert token is None or token not in str(caught.value)
+
+    def test_only_setup_has_sent_a_token(self, label_studio: Host, tmp_path: Path) -> None:
+        label_studio.accept()
+        requests = http_client()
+        known = studio(label_studio.url, None, requests, SetupInfoFile(tmp_path / "setup-info"))
+        known.note_setup(None, LEGACY_TOKEN, is_proven=False)
+        with pytest.raises(
+            LabelStudioError,
+            match=r"^LABEL_STUDIO_API_KEY is not set \(the token that Label Studio sent in /setup"
+            r" is refused\): create a personal access token .* set it as LABEL_STUDIO_API_KEY$",
+        ):
+            Fetcher(known, requests).fetch("/data/image")
 
     def test_local_files_that_are_not_served(self, label_studio: Host) -> None:
         label_studio.answers["/data/local-files/?d=a.png"] = (403, {}, b"")
