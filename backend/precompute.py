@@ -11,7 +11,7 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,10 +34,43 @@ _LOADS_AT_ONCE = 4  # images that are loaded while another batch is encoded, at 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be embedded, and why."""
+    """An image, or ``count`` images, that could not be embedded, and why."""
 
     name: str
     reason: str
+    count: int = 1
+
+
+@dataclass
+class Report:
+    """What was done.
+
+    Attributes:
+        embedded: how many images were embedded now.
+        known: how many images had an embedding already.
+        failures: of the other images.
+    """
+
+    embedded: int = 0
+    known: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, outcomes: Iterable[bool | Failure]) -> None:
+        """Count images: True was embedded now, False had an embedding already."""
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                self.failures.append(outcome)
+            elif outcome:
+                self.embedded += 1
+            else:
+                self.known += 1
+
+    def __str__(self) -> str:
+        failed = sum(failure.count for failure in self.failures)
+        return (
+            f"{self.embedded + self.known + failed} images: {self.embedded} embedded now,"
+            f" {self.known} were there already, {failed} failed"
+        )
 
 
 def images_of_tasks(
@@ -60,7 +93,7 @@ def images_of_folder(folder: Path, url_prefix: str) -> Iterator[ImageRef]:
 
 
 def embed_here(
-    service: Service, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
+    service: Service, images: Iterable[ImageRef], total: int | None, report: Report
 ) -> None:
     """Embed images in this process, with a progress bar. Images with an embedding are skipped.
 
@@ -68,45 +101,43 @@ def embed_here(
         service: loads, embeds and keeps the images.
         images: the images.
         total: how many images there are, or None where that is not known.
-        failures: images that could not be embedded are added to it.
+        report: the images are added to it.
     """
     with tqdm(total=total, unit="image", desc="embedding") as progress:
-        for failure in _embed_all(service, images):
-            failures += [failure] if failure else []
+        for outcome in _embed_all(service, images):
+            report.add([outcome])
             progress.update()
 
 
 def embed_on_workers(
-    settings: Settings, images: Iterable[ImageRef], total: int | None, failures: list[Failure]
+    settings: Settings, images: Iterable[ImageRef], total: int | None, report: Report
 ) -> None:
     """Let RQ workers embed images, and show their progress until all jobs are done.
 
     Args:
         settings: the Redis of the queue, and the team.
-        images, total, failures: as in :func:`embed_here`.
+        images, total, report: as in :func:`embed_here`.
     """
     with tqdm(total=total, unit="image", desc="embedding on workers") as progress:
         addresses = ((image.url, image.task_id) for image in images)
         for done in jobs.run(settings, embed_job, jobs.batches(addresses)):
             if done.result is None:
-                failures.append(Failure(f"{done.count} images", jobs.FAILED))
+                report.add([Failure(f"{done.count} images", jobs.FAILED, done.count)])
             else:
-                failures += [Failure(name, reason) for name, reason in done.result]
+                report.add(done.result)
             progress.update(done.count)
 
 
-def embed_job(service: Service, images: list[tuple[str, int | None]]) -> list[tuple[str, str]]:
-    """Embed images on an RQ worker. Returns the failures, each as (name, reason)."""
-    refs = [ImageRef(url, task_id) for url, task_id in images]
-    outcomes = _embed_all(service, refs)
-    return [(failure.name, failure.reason) for failure in outcomes if failure]
+def embed_job(service: Service, images: list[tuple[str, int | None]]) -> list[bool | Failure]:
+    """Embed images on an RQ worker. Returns what :meth:`Report.add` takes."""
+    return list(_embed_all(service, (ImageRef(url, task_id) for url, task_id in images)))
 
 
-def _embed_all(service: Service, images: Iterable[ImageRef]) -> Iterator[Failure | None]:
-    """Embed images, and load the next ones meanwhile. Yields a failure or None for each image."""
+def _embed_all(service: Service, images: Iterable[ImageRef]) -> Iterator[bool | Failure]:
+    """Embed images, and load the next ones meanwhile. Yields what :meth:`Report.add` takes."""
     loads = max(_LOADS_AT_ONCE, 2 * service.segmenter.encode_batch)
     with ThreadPoolExecutor(loads) as pool:
-        waiting: set[Future[Failure | None]] = set()
+        waiting: set[Future[bool | Failure]] = set()
         for image in images:
             waiting.add(pool.submit(_embed, service, image))
             if len(waiting) >= 2 * loads:
@@ -115,10 +146,11 @@ def _embed_all(service: Service, images: Iterable[ImageRef]) -> Iterator[Failure
         yield from (future.result() for future in as_completed(waiting))
 
 
-def _embed(service: Service, image: ImageRef) -> Failure | None:
+def _embed(service: Service, image: ImageRef) -> bool | Failure:
     try:
-        if not service.segmenter.has(image):
-            service.segmenter.embed(image, priority=Priority.REST)
+        if service.segmenter.has(image):
+            return False
+        service.segmenter.embed(image, priority=Priority.REST)
     except (ImageError, OutOfDeviceMemoryError) as error:
         return Failure(str(image), str(error))
-    return None
+    return True

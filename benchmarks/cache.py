@@ -38,7 +38,7 @@ from backend.images.image_ref import ImageRef
 from backend.images.loading import ImageLoader, LoadedImage
 from backend.images.validator import Validator
 from backend.jobs import QUEUE_NAME
-from backend.precompute import embed_on_workers
+from backend.precompute import Report, embed_on_workers
 from backend.settings import Settings
 from benchmarks.timing import median_ms
 from demo.__main__ import EXECUTABLE
@@ -188,15 +188,15 @@ def images_per_second(workers: int, urls: list[str]) -> float:
         client = redis.Redis.from_url(url)
         while client.scard("rq:workers") < workers:
             time.sleep(0.05)
-        failures: list[Any] = []
+        report = Report()
         begun = time.perf_counter()
-        embed_on_workers(Settings(redis_url=url), map(ImageRef, urls), len(urls), failures)
+        embed_on_workers(Settings(redis_url=url), map(ImageRef, urls), len(urls), report)
         seconds = time.perf_counter() - begun
         for worker in started:
             worker.terminate()
             worker.wait()
-        if failures:
-            raise RuntimeError(f"{len(failures)} images failed, first: {failures[0]}")
+        if report.failures:
+            raise RuntimeError(f"{report}, first: {report.failures[0]}")
     return len(urls) / seconds
 
 

@@ -13,6 +13,7 @@ from backend.images.image_ref import ImageRef
 from backend.jobs import QUEUE_NAME
 from backend.precompute import (
     Failure,
+    Report,
     embed_here,
     embed_on_workers,
     images_of_folder,
@@ -57,8 +58,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
-    failures: list[Failure] = []
-    images, total = _images(options, settings, failures)
+    report = Report()
+    images, total = _images(options, settings, report.failures)
     if options.queue:
         if settings.redis_url is None:
             raise ValueError("--queue needs REDIS_URL")
@@ -66,14 +67,15 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             raise ValueError(
                 "--queue cannot be used with --folder: other machines cannot read its files"
             )
-        embed_on_workers(settings, images, total, failures)
+        embed_on_workers(settings, images, total, report)
     else:
         if not settings.cache_disk_gb and settings.redis_url is None:
             raise ValueError(
                 "the embeddings would be lost: set CACHE_DISK_GB above 0, or set REDIS_URL"
             )
-        embed_here(Service.start(settings), images, total, failures)
-    return tell_failures([(failure.name, failure.reason) for failure in failures])
+        embed_here(Service.start(settings), images, total, report)
+    print(report)
+    return tell_failures([(failure.name, failure.reason) for failure in report.failures])
 
 
 def _images(

@@ -72,12 +72,14 @@ def test_a_folder(folder: Path, start_backend, serve: Callable[[Path], str]) -> 
     assert first.returncode == 1
     assert "broken.png: the 16 bytes that came are no image of a kind" in first.stderr
     assert "1 failed" in first.stderr
+    assert first.stdout == "4 images: 3 embedded now, 0 were there already, 1 failed\n"
     kept = {path: path.stat().st_mtime_ns for path in cache.glob("??/*.safetensors")}
     assert len(kept) == 3
 
     (folder / "broken.png").unlink()
     again = run(*command, CACHE_DIR=str(cache))
     assert again.returncode == 0, again.stderr
+    assert again.stdout == "3 images: 0 embedded now, 3 were there already, 0 failed\n"
     assert {path: path.stat().st_mtime_ns for path in cache.glob("??/*.safetensors")} == kept
 
     backend = start_backend(LABEL_STUDIO_URL=url, CACHE_DIR=str(cache))
@@ -160,6 +162,7 @@ def test_tasks_on_workers_of_several_hosts(
     assert "task 4: " in done.stderr and "gone.png answered 404" in done.stderr
     assert "task 9: the task's data has no image URL" in done.stderr
     assert "3 failed" in done.stderr
+    assert done.stdout == "6 images: 3 embedded now, 0 were there already, 3 failed\n"
     backend = start_backend(**settings("serving"))
     assert_known(backend, *(task["data"]["image"] for task in tasks[:3]))
 

@@ -20,7 +20,7 @@ from rq import SimpleWorker
 
 from backend.images.image_ref import ImageRef
 from backend.jobs import QUEUE_NAME
-from backend.precompute import Failure, embed_on_workers
+from backend.precompute import Report, embed_on_workers
 from backend.settings import Settings
 from model.weights import BUILTIN_PATH
 
@@ -288,16 +288,16 @@ def test_rq_workers_work_for_the_team_of_a_job(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = Settings.from_env()
-    failures: list[Failure] = []
+    report = Report()
     image = ImageRef("/data/upload/1/queued.png", 7)
     with ThreadPoolExecutor() as pool:
-        asking = pool.submit(embed_on_workers, settings.of_team("blue"), [image], 1, failures)
+        asking = pool.submit(embed_on_workers, settings.of_team("blue"), [image], 1, report)
         client = Redis.from_url(redis_url)
         worker = SimpleWorker([QUEUE_NAME], connection=client)
         while not asking.done():
             worker.work(burst=True, logging_level="ERROR")
     asking.result()
-    assert failures == []
+    assert str(report) == "1 images: 1 embedded now, 0 were there already, 0 failed"
     assert studios["blue"].paths[-1] == image.url
     assert image.url not in studios["red"].paths
     assert [key for key in client.keys("mobile-sam:embedding:*") if b"-blue." in key]
