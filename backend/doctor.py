@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -68,8 +69,10 @@ class Doctor:
         self._settings = settings
         self._project_id = project_id
         self._report = report
+        self._has_weights = False
         self._service: Service | None = None
         self._label_studio: LabelStudio | None = None
+        self._is_signed_in = False
         self._project: dict[str, Any] | None = None
         self._backend: dict[str, Any] | None = None
 
@@ -118,7 +121,10 @@ class Doctor:
 
     def _weights(self) -> str:
         checkpoint = weights.obtain(self._settings.checkpoint, self._settings.model_dir)
-        if checkpoint.path == weights.BUILTIN_PATH:
+        # Without it, the engine would try the download again.
+        self._settings = replace(self._settings, checkpoint=checkpoint.path)
+        self._has_weights = True
+        if checkpoint.is_builtin:
             raise _Doubtful(
                 f"{checkpoint.model_version}, good for trying out only: put mobile_sam.pt"
                 f" into {self._settings.model_dir}, or set MOBILESAM_CHECKPOINT to its path"
@@ -126,6 +132,8 @@ class Doctor:
         return checkpoint.model_version
 
     def _engine(self) -> str:
+        if not self._has_weights:
+            raise _Skip("see weights")
         self._service = Service.start(self._settings)
         encode_s, click_s = self._service.segmenter.measure()
         return (
@@ -188,17 +196,19 @@ class Doctor:
 
     def _token(self) -> str:
         user = self._connected().whoami()
+        self._is_signed_in = True
         credential = self._connected().working_credential
         return f"{credential} is accepted, as {user.get('email') or user.get('username')}"
 
     def _find_project(self) -> str:
         if self._project_id is None:
             raise _Skip("add --project ID to check a project")
-        self._project = self._connected().project(self._project_id)
+        self._project = self._signed_in().project(self._project_id)
         return f'{self._project_id}, "{self._project.get("title", "")}"'
 
     def _registered(self) -> str:
-        backends = self._connected().backends(self._found_project()["id"])
+        project_id = self._found_project()["id"]
+        backends = self._signed_in().backends(project_id)
         if not backends:
             raise _Bad(f"the project has no ML backend: add the URL of this backend in {_CONNECT}")
         self._backend = max(backends, key=lambda b: (bool(b.get("is_interactive")), b.get("id", 0)))
@@ -290,26 +300,37 @@ class Doctor:
             f" {1000 * (clicked - embedded):.0f} ms"
         )
 
+    # A check that needs another check names the first that gave no result, and claims nothing.
+
     def _started(self) -> Service:
         if self._service is None:
-            raise _Skip("the engine did not start")
+            raise _Skip("see engine")
         return self._service
 
     def _connected(self) -> LabelStudio:
+        self._started()
         if self._label_studio is None:
-            raise _Skip("Label Studio does not answer")
+            raise _Skip("see label studio")
         return self._label_studio
 
+    def _signed_in(self) -> LabelStudio:
+        label_studio = self._connected()
+        if not self._is_signed_in:
+            raise _Skip("see token")
+        return label_studio
+
     def _found_project(self) -> dict[str, Any]:
+        if self._project_id is None:
+            raise _Skip("--project was not given")
+        self._signed_in()
         if self._project is None:
-            raise _Skip(
-                "the project was not found" if self._project_id else "--project was not given"
-            )
+            raise _Skip("see project")
         return self._project
 
     def _registered_backend(self) -> dict[str, Any]:
+        self._found_project()
         if self._backend is None:
-            raise _Skip("the project has no ML backend")
+            raise _Skip("see registered")
         return self._backend
 
 
