@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 # The checks of an orchestrator send no password.
 _OPEN = frozenset({"index", "health", "ready"})
 _RETRY_AFTER_S = "2"
+_LONGEST_PATH = 200  # characters of a path in an error
 _REQUEST_ID = "X-Request-ID"
 
 
@@ -64,8 +65,7 @@ def create_app(settings: Settings) -> Flask:
         prefix = f"/{team}" if team else None
         app.register_blueprint(paths, url_prefix=prefix, name=f"team-{team}")
 
-    if settings.teams:
-        app.register_error_handler(NotFound, _no_team)
+    app.register_error_handler(NotFound, _no_team if settings.teams else _no_path)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(MalformedRequestError, _malformed_region)
     app.register_error_handler(UnanswerableRequestError, _unanswerable_region)
@@ -155,6 +155,15 @@ def _unanswerable_region(error: UnanswerableRequestError) -> Response:
 def _wrong_team(error: WrongTeamError) -> Response:
     metrics.FAILURES.labels("request").inc()
     return _shown(str(error), HTTPStatus.CONFLICT)
+
+
+def _no_path(error: NotFound) -> tuple[Response, int]:
+    metrics.FAILURES.labels("request").inc()
+    return _error(
+        f"no such path: {request.path[:_LONGEST_PATH]}. For people there is /status, for machines"
+        " /health",
+        HTTPStatus.NOT_FOUND,
+    )
 
 
 def _no_team(error: NotFound) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,10 @@ _WRITERS: Mapping[str, Callable[[Path, float, Report], Writer]] = {
     "png": lambda folder, tolerance, report: IndexPngWriter(folder, report),
     "masks": lambda folder, tolerance, report: MaskPngWriter(folder),
 }
+
+
+class _NothingError(Exception):
+    """There is no image to write."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -103,7 +109,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     report = Report()
     reader = AnnotationReader(config, options.annotations, options.tag, report)
     found = Classes(classes(config, options.tag))
-    with new_folder(options.output) as folder:
+    with suppress(_NothingError), new_folder(options.output) as folder:
         writer = _WRITERS[options.format](folder, options.tolerance, report)
         exporter = Exporter(
             reader,
@@ -115,6 +121,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             report,
         )
         exporter.write(_tasks(label_studio, options.project, options.filter))
+        if not report.images:
+            raise _NothingError  # an empty dataset would be in the way of the next run
         writer.finish(found)
     return _tell(report, len(found), options.output)
 
@@ -133,13 +141,16 @@ def _tasks(
 
 def _tell(report: Report, classes: int, folder: Path) -> int:
     """Print what was done. Returns the exit status."""
-    print(
-        f"{report.images} images with {report.objects} objects of {classes} classes are in {folder}"
-    )
+    if report.images:
+        objects = f"{report.objects} objects of {classes} classes"
+        print(f"{report.images} images with {objects} are in {folder}")
+    else:
+        print("error: nothing to export, so nothing was written", file=sys.stderr)
     for note, number in report.notes.items():
         if number:
             print(f"{number} {note}")
-    return tell_failures(report.failures)
+    status = tell_failures(report.failures)
+    return status if report.images else 1
 
 
 def _pixels(text: str) -> float:

@@ -125,7 +125,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     preannotator = work.preannotator(service)
     segmenter = service.segmenter_of(options.project)
     report = preannotate_here(preannotator, segmenter, ids, options.workers)
-    _tell_of_choice(preannotator)
+    if report.outcomes[Outcome.WRITTEN] or report.outcomes[Outcome.KEPT]:
+        _tell_of_choice(preannotator)
     return _tell(report)
 
 

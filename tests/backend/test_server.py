@@ -342,6 +342,11 @@ class TestMalformed:
         assert response.status_code == status
         assert list(response.json()) == ["error"]
 
+    def test_no_such_path(self, backend) -> None:
+        assert backend.client.get("/nothing").json() == {
+            "error": "no such path: /nothing. For people there is /status, for machines /health"
+        }
+
 
 def test_basic_auth(start_backend, recorded: Recorded) -> None:
     backend = start_backend(BASIC_AUTH_USER="sam", BASIC_AUTH_PASS="sésame")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend import cli
+from model.weights import BUILTIN_PATH
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -22,7 +23,8 @@ def everything(
     """Runs the command with --everything. Its Label Studio has a project and no tasks."""
     for path, answer in {
         "version": {"release": "1.23.2"},
-        "projects/1": {"id": 1, "label_config": CONFIG},
+        "projects/1": {"id": 1, "label_config": CONFIG, "model_version": "detector"},
+        "tasks": {"tasks": []},
     }.items():
         folder = tmp_path / "api" / path
         folder.mkdir(parents=True)
@@ -62,3 +64,16 @@ def test_everything_without_a_label_that_masks_can_have(
 ) -> None:
     assert everything(*arguments, *how) == 1
     assert capsys.readouterr().err == f"error: {sentence}\n"
+
+
+@pytest.mark.slow
+def test_without_a_prediction_there_is_no_word_of_how_to_show_predictions(
+    everything: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MOBILESAM_CHECKPOINT", str(BUILTIN_PATH))
+    assert everything("--label", "Object") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("0 predictions written")
+    assert said.count("\n") == 1
