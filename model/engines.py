@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import platform
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.checkpoint import Arrays
+from model.installation import missing, pip_install
 from model.reference import WrongAnswerError
 from model.types import Choose, DecoderInputs, DecoderOutputs
 from model.weights import Checkpoint
@@ -23,7 +23,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 logger = logging.getLogger(__name__)
 
-_INSTALL_TORCH = "python -m pip install -r requirements.txt installs torch (make: GPU=1)"
+_INSTALL_TORCH = (
+    f"{pip_install('-r', 'requirements.txt')} installs torch and timm, and so does make run GPU=1"
+)
 
 # What the drivers of NVIDIA, of NVIDIA under WSL and of AMD put there. torch alone knows whether
 # it can use them, but costs seconds and hundreds of megabytes to ask.
@@ -161,7 +163,7 @@ def _load_torch(checkpoint: Checkpoint, precision: Precision) -> Engine:
 
 
 def _has_torch() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("torch", "timm"))
+    return not missing(("torch", "timm"))
 
 
 def _has_accelerator() -> bool:

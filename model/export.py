@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model import reference
+from model import installation, reference
 from model.checkpoint import read_parameters
 from model.openvino.engine import OpenVINOEngine
 from model.openvino.exported import ExportedEngine, write_openvino
@@ -22,7 +21,7 @@ from model.weights import Checkpoint
 ExportFormat = Literal["onnx", "openvino"]
 
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
-_INSTALL = "python -m pip install -r requirements.txt -r requirements-dev.txt installs them"
+_ONNX_PACKAGES = ("torch", "timm", "onnx", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,13 @@ class Exported:
     """What :func:`export` has written.
 
     Attributes:
-        files: encoder and decoder; OpenVINO's have a ``.bin`` file each beside them.
-        errors: how far the answers of the files are from those of our engine in fp32, by the name
+        files: encoder and decoder; for OpenVINO a ``.bin`` and an ``.xml`` file of each.
+        relative_errors: how far the answers of the files are from those of our engine in fp32, by the name
             of the answer: the norm of the difference as a part of the norm of the answer.
     """
 
     files: list[Path]
-    errors: dict[str, float]
+    relative_errors: dict[str, float]
 
 
 def export(checkpoint: Checkpoint, export_format: ExportFormat, folder: Path) -> Exported:
@@ -73,17 +72,16 @@ def export(checkpoint: Checkpoint, export_format: ExportFormat, folder: Path) ->
         written = sorted(Path(name).iterdir())
         for path in written:
             os.replace(path, folder / path.name)
-    return Exported([folder / encoder.name, folder / decoder.name], errors)
+    return Exported([folder / path.name for path in written], errors)
 
 
 def _write_onnx(checkpoint: Path, encoder: Path, decoder: Path) -> None:
-    try:
-        for package in ("onnx", "onnxscript"):
-            importlib.import_module(package)
-        from model.network.onnx_export import write_onnx
-    except ImportError as error:
+    absent = installation.missing(_ONNX_PACKAGES)
+    if absent:
         raise ValueError(
-            f"the export to ONNX needs torch, timm, onnx and onnxscript, and {error.name} is not"
-            f" installed: {_INSTALL}"
-        ) from error
+            f"the export to ONNX needs packages that are not installed ({', '.join(absent)}):"
+            f" {installation.pip_install(*absent)}"
+        )
+    from model.network.onnx_export import write_onnx
+
     write_onnx(checkpoint, encoder, decoder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import IO
 
 from backend import metrics_folder
 from backend.learning.errors import LearningError, RunningError
+from model import installation
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +82,11 @@ def require_learner() -> None:
     Raises:
         LearningError: it cannot.
     """
-    if not all(importlib.util.find_spec(name) for name in ("torch", "timm", "training")):
+    if installation.missing(("torch", "timm", "training")):
         raise LearningError(
-            "learning needs PyTorch, which is not installed here: python -m pip install -r"
-            " requirements.txt installs it, or use the Docker target gpu (serving a learnt decoder"
+            "learning needs PyTorch, which is not installed here:"
+            f" {installation.pip_install('-r', 'requirements.txt')} installs it, and so does make"
+            " run GPU=1. Or use the Docker target gpu (serving a learnt decoder"
             " needs no PyTorch)"
         )
 

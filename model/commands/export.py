@@ -26,7 +26,9 @@ def run(arguments: Sequence[str]) -> int:
     report = {
         "files": [str(path) for path in exported.files],
         "weights": checkpoint.model_version,
-        "errors": {name: float(f"{error:.1e}") for name, error in exported.errors.items()},
+        "relative_errors": {
+            name: float(f"{error:.1e}") for name, error in exported.relative_errors.items()
+        },
     }
     print(json.dumps(report))
     return 0

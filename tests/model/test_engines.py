@@ -53,13 +53,14 @@ except ValueError as error:
         process = run_python(NO_TORCH + self.LOAD, tiny_checkpoint, "torch", tmp_path)
         assert process.stderr == (
             "the engine is torch, which is not installed:"
-            " python -m pip install -r requirements.txt installs torch (make: GPU=1)\n"
+            f" {sys.executable} -m pip install -r requirements.txt installs torch and timm, and so"
+            " does make run GPU=1\n"
         )
 
     def test_nothing_to_fall_back_on(self, tiny_checkpoint: Path, tmp_path: Path) -> None:
         no_openvino = "sys.modules['openvino'] = None\n"
         process = run_python(NO_TORCH + no_openvino + self.LOAD, tiny_checkpoint, "auto", tmp_path)
-        assert "torch, which would serve instead, is not installed: python -m pip" in process.stderr
+        assert f"serve instead, is not installed: {sys.executable} -m pip" in process.stderr
         assert process.stderr.count("\n") == 1
 
     @pytest.mark.skipif(
