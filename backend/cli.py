@@ -13,6 +13,7 @@ from backend.label_studio.errors import LabelStudioError
 from backend.regions.errors import MalformedRequestError
 from backend.settings import Settings
 from backend.watchdog import EngineHungError
+from model.files import sentence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError,
         ValueError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from model.commands import auto_annotate, export, segment
+from model.files import sentence
 
 # Commands with a name. Everything else is a source: the command without a name segments.
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(words[1:]) if run else segment.run(words)
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: what was done is written", file=sys.stderr)

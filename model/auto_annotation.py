@@ -102,7 +102,7 @@ def auto_annotate(
         try:
             rows = _rows(sam, source, known, report)
         except (OSError, ValueError) as error:
-            report.failed.append(f"{source.name}: {error}")
+            report.failed.append(source.failure(error))
             continue
         _write(path, rows)
         report.written += 1

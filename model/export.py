@@ -30,8 +30,8 @@ class Exported:
 
     Attributes:
         files: encoder and decoder; for OpenVINO a ``.bin`` and an ``.xml`` file of each.
-        relative_errors: how far the answers of the files are from those of our engine in fp32, by the name
-            of the answer: the norm of the difference as a part of the norm of the answer.
+        relative_errors: how far the answers of the files are from those of our engine in fp32, by
+            the name of the answer: the norm of the difference as a part of the norm of the answer.
     """
 
     files: list[Path]

@@ -17,6 +17,13 @@ class NotRegularFileError(OSError):
     """A link, pipe, socket, device or folder is in the place of a regular file."""
 
 
+def sentence(error: Exception) -> str:
+    """What to tell of an error: a missing file without the number and the words of the system."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)} does not exist"
+    return str(error)
+
+
 @contextmanager
 def write_atomically(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the place of ``path`` when the block ends.

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model import downloads, image_files
+from model.files import sentence
 
 Pixels = npt.NDArray[np.uint8]
 AnySource = str | os.PathLike[str] | npt.NDArray[Any] | Image.Image | Sequence[Any]
@@ -39,6 +40,11 @@ class Source:
     path: str | None
     relative: PurePosixPath
     read: Callable[[], Pixels]
+
+    def failure(self, error: Exception) -> str:
+        """A sentence that says which image could not be worked on, and why."""
+        said = sentence(error)
+        return said if said.startswith(self.name) else f"{self.name}: {said}"
 
 
 def resolve(source: AnySource) -> list[Source]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from model import image_files
 from model.commands.documents import Coco, Document, Listing, Tasks
 from model.downloads import is_url
 from model.files import write_atomically
@@ -111,10 +112,18 @@ def _paths(name: str, path: Path, found: Sequence[Source]) -> dict[str, Path]:
         if name != "yolo":
             format_of(path)
     else:
+        _check_folder(path, len(found))
         paths = {one.name: path / one.relative.with_suffix(_SUFFIXES[name]) for one in found}
     _check_distinct(paths)
     _check_images(found, paths.values())
     return paths
+
+
+def _check_folder(path: Path, count: int) -> None:
+    """Refuse the name of a file where a folder is needed."""
+    is_named_as_file = path.suffix.lower() in (*image_files.SUFFIXES, ".txt")
+    if count > 1 and (path.is_file() or (is_named_as_file and not path.is_dir())):
+        raise ValueError(f"-o must be a folder for {count} images, and {path} is a file's name")
 
 
 def _check_distinct(paths: Mapping[str, Path]) -> None:

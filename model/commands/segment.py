@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
                 with tqdm.external_write_mode():  # without it, bar and line mix in a terminal
                     print(line, flush=True)
             except (OSError, ValueError) as error:
-                failures.append(f"{source.name}: {error}")
+                failures.append(source.failure(error))
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     if failures and len(found) > 1:

@@ -177,6 +177,12 @@ def test_tasks_on_workers_of_several_hosts(
             id="no-url",
         ),
         pytest.param(["--tasks", "gone.json"], {}, "--tasks needs --config", id="no-config"),
+        pytest.param(
+            ["--tasks", "gone.json", "--config", "gone.xml"],
+            {},
+            "error: gone.json does not exist\n",
+            id="no-tasks",
+        ),
         pytest.param(["--folder", "/gone"], {}, "--folder needs --url-prefix", id="no-prefix"),
         pytest.param(
             ["--folder", "gone", "--url-prefix", "/"],

@@ -296,13 +296,22 @@ def test_no_image(run: Any, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     for path, sentence in [
-        (text, "no image that Pillow can read"),
-        (tmp_path / "x", "No such"),
+        (text, f"error: {text} is no image that Pillow can read\n"),
+        (tmp_path / "x", f"error: {tmp_path / 'x'} does not exist\n"),
         (tmp_path / "*.png", "no image matches"),
     ]:
         done = run(path, "--point", "1,1")
         assert done.status == 1
         assert sentence in done.err
+
+
+@pytest.mark.parametrize("form", ["overlay", "yolo"])
+def test_the_name_of_a_file_for_several_images(run: Any, folder: Path, form: str) -> None:
+    target = folder.parent / "out.png"
+    done = run(folder, "--box", RED_BOX, "--format", form, "-o", target)
+    assert done.status == 1
+    assert f"-o must be a folder for 2 images, and {target} is a file's name" in done.err
+    assert not target.exists()
 
 
 def test_no_image_is_overwritten(run: Any, folder: Path) -> None:
