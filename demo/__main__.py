@@ -26,9 +26,9 @@ def main() -> int:
             print(
                 f"\n  Label Studio: {url}\n"
                 f"  log in as:    {EMAIL}   {PASSWORD}\n\n"
-                "  Open a task, switch Auto-Annotation on (bottom bar), choose the smart tool and\n"
-                "  a label, and click an object. Alt-click says 'not this'; the green tick\n"
-                "  accepts.\n\n"
+                "  Open a task and switch Auto-Annotation on (bottom bar). Click the purple\n"
+                "  points icon at the bottom of the toolbar, then the label in the first row,\n"
+                "  then an object. Alt-click says 'not this'; the green tick accepts.\n\n"
                 "  Ctrl-C ends both.\n",
                 flush=True,
             )

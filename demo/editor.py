@@ -20,6 +20,7 @@ _ARGUMENTS = (
     "--disable-sync",
 )
 _TIMEOUT_MS = 60_000
+_SMART_BUTTON = ".lsf-tool_smart .lsf-tool__icon"
 _IMAGE = "window.Htx.annotationStore.selected.names.get('image')"
 _SUGGESTIONS = "window.Htx.annotationStore.selected.suggestions.size"
 
@@ -77,7 +78,7 @@ class Editor:
     def choose(self, tool: str, label: str) -> None:
         """Choose a smart tool ("KeyPoint" or "Rectangle") and the label it works with."""
         wanted = f"{tool}Tool-dynamic"
-        button = self._page.locator(".lsf-tool_smart .lsf-tool__icon").first
+        button = self._page.locator(_SMART_BUTTON).first
         for _ in range(8):  # the button goes through the smart tools one by one
             selected = self._page.evaluate(
                 f"() => {_IMAGE}.getToolsManager().allTools()"
@@ -89,6 +90,11 @@ class Editor:
         else:
             raise RuntimeError(f"the editor has no tool {wanted}")
         self._choose_label(label)
+
+    def choose_first(self, label: str) -> None:
+        """Click the smart tool's icon, and then a label of the first row, as README.md says."""
+        self._page.locator(_SMART_BUTTON).first.click()
+        self._page.locator(".lsf-labels").first.locator(".lsf-label", has_text=label).click()
 
     def click(self, x: float, y: float, *, negative: bool = False) -> dict[str, Any]:
         """Place a smart keypoint; returns the backend's prediction."""

@@ -86,6 +86,16 @@ def test_clicks_and_a_rectangle(
     assert [brushes[key]["value"]["brushlabels"] for key in predicted] == labels
 
 
+def test_the_icon_then_the_first_row_then_an_object(
+    label_studio: LabelStudio, backend: Backend, editor: Editor
+) -> None:
+    """The first row belongs to the points. A row of the brush would put the tool away."""
+    editor.open(*project(label_studio, backend, "keypoints-and-boxes.xml", picture()))
+    editor.choose_first("Other")
+    (region,) = editor.click(30, 45)["result"]
+    assert region["value"][region["type"]] == ["Other"]
+
+
 def test_labels_with_brush(label_studio: LabelStudio, backend: Backend, editor: Editor) -> None:
     """A label chosen in Labels, once for points and boxes, is the label of the mask."""
     project_id, task_id = project(label_studio, backend, "labels-with-brush.xml", picture())

@@ -52,7 +52,8 @@ def test_nothing_to_put_masks_in() -> None:
 def test_points_without_labels() -> None:
     config = (EXAMPLES / "keypoints.xml").read_text()
     before, _, rest = config.partition("<KeyPointLabels")
-    bare = '<KeyPoint name="point" toName="image"/></View>'
+    after = rest.partition("</KeyPointLabels>")[2]
+    bare = f'<KeyPoint name="point" toName="image"/>{after}'
     assert "or make it KeyPointLabels" in " ".join(faults(before + bare))
     labels = '<Labels name="l" toName="image"><Label value="Third"/></Labels>'
     assert 'the labels that <Labels name="l"> has: "Third"' in " ".join(
