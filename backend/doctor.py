@@ -125,10 +125,8 @@ class Doctor:
         self._settings = replace(self._settings, checkpoint=checkpoint.path)
         self._has_weights = True
         if checkpoint.is_builtin:
-            raise _Doubtful(
-                f"{checkpoint.model_version}, good for trying out only: put mobile_sam.pt"
-                f" into {self._settings.model_dir}, or set MOBILESAM_CHECKPOINT to its path"
-            )
+            remedy = weights.builtin_remedy(self._settings.model_dir)
+            raise _Doubtful(f"{checkpoint.model_version}, {remedy}")
         return checkpoint.model_version
 
     def _engine(self) -> str:

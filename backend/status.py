@@ -8,8 +8,12 @@ from typing import Any
 from flask import Response, render_template
 
 from backend import metrics
+from backend.label_studio.api_key import ApiKey
 from backend.log import Problem
 from backend.service import Service, Services
+from model import weights
+
+_PLACES = {"memory": "in memory", "disk": "on disk", "redis": "in Redis"}  # of metrics.TIERS
 
 
 def page(services: Services, problems: list[Problem]) -> Response:
@@ -79,20 +83,19 @@ def _facts(services: Services) -> list[tuple[str, Any]]:
     made = {o: total("preannotations_total", outcome=o) for o in metrics.PREANNOTATION_OUTCOMES}
     hits = {tier: total("embedding_hits_total", tier=tier) for tier in metrics.TIERS}
     failures = {tier: total("tier_failures_total", tier=tier) for tier in metrics.TIERS}
-    segmenter = services.any.segmenter
     return [
-        ("Model", f"{segmenter.model_version} on {segmenter.engine}"),
+        ("Model", _model(services.any)),
         *(fact for service in services.by_team.values() for fact in _facts_of(service)),
         *_quality(counts),
         (
             "Clicks",
-            f"{clicks['mask']} masks, {clicks['empty']} empty,"
+            f"{_number(clicks['mask'], 'mask')}, {clicks['empty']} empty,"
             f" {clicks['unanswerable']} without an answer",
         ),
         ("A click takes", mean("click")),
         ("Encoding an image takes", mean("encode")),
         ("Images encoded", total("encodes_total")),
-        ("Embeddings found", ", ".join(f"{n} in {tier}" for tier, n in hits.items())),
+        ("Embeddings found", ", ".join(f"{n} {_PLACES[tier]}" for tier, n in hits.items())),
         ("Cache failures", ", ".join(f"{n} of {t}" for t, n in failures.items() if n) or "none"),
         ("Waiting to be embedded", sum(total("waiting", team=team) for team in services.by_team)),
         (
@@ -100,8 +103,23 @@ def _facts(services: Services) -> list[tuple[str, Any]]:
             f"{made['answered'] + made['written']}, {made['failed']} failed,"
             f" {made['dropped']} dropped",
         ),
-        ("Embedded ahead", f"{jobs['done']}, {jobs['failed']} failed, {jobs['dropped']} dropped"),
+        (
+            "Requests to embed ahead",
+            f"{jobs['done']} done, {jobs['failed']} failed, {jobs['dropped']} dropped",
+        ),
     ]
+
+
+def _model(service: Service) -> str:
+    segmenter = service.segmenter
+    sentence = f"{segmenter.model_version} on {segmenter.engine}"
+    if segmenter.model_version != weights.BUILTIN_VERSION:
+        return sentence
+    return f"{sentence}, {weights.builtin_remedy(service.settings.model_dir)}"
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _facts_of(service: Service) -> list[tuple[str, str]]:
@@ -109,7 +127,11 @@ def _facts_of(service: Service) -> list[tuple[str, str]]:
     team = service.settings.team
     of_team = f" of {team}" if team else ""
     credential = service.label_studio.working_credential
+    api_key = ApiKey(
+        service.settings.label_studio_api_key, service.settings.label_studio_api_key_file
+    )
+    unused = "set, not used yet" if api_key.credential() else "none yet"
     return [
         (f"Learnt decoders{of_team}", "; ".join(service.decoders.overview()) or "none"),
-        (f"Token in use{of_team}", str(credential) if credential else "none yet in this worker"),
+        (f"Token in use{of_team}", str(credential or unused)),
     ]

@@ -12,10 +12,12 @@ import httpx
 from filelock import FileLock, Timeout
 
 from backend.label_studio.errors import LabelStudioError
+from backend.settings import Settings
 from demo.backend import ROOT, Backend
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio
 from demo.pictures import pictures
 from demo.process import free_port
+from model import weights
 
 TITLE = "MobileSAM demo"
 DATA_DIR = ROOT / ".demo"
@@ -94,6 +96,7 @@ def _start(running: ExitStack) -> str:
     )
     running.callback(backend.stop)
     _say_another_port(_BACKEND_PORT, httpx.URL(backend.url).port, "the backend")
+    _say_builtin(backend.url)
     project_id = _project(label_studio)
     label_studio.connect(project_id, backend.url)
     _say(f"the backend's log is {backend.log_path}")
@@ -117,6 +120,14 @@ def _project(label_studio: LabelStudio) -> int:
 def _say_another_port(wanted: int, port: int | None, server: str) -> None:
     if port != wanted:
         _say(f"port {wanted} is in use by another program: {server} is on port {port}")
+
+
+def _say_builtin(backend_url: str) -> None:
+    """Say what to do about the small checkpoint, where it serves."""
+    version = httpx.get(f"{backend_url}/health", timeout=60).json()["model_version"]
+    if version == weights.BUILTIN_VERSION:
+        remedy = weights.builtin_remedy(Settings.from_env().model_dir)
+        _say(f"the masks are those of the built-in weights, {remedy}")
 
 
 def _say(sentence: str) -> None:

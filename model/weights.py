@@ -21,6 +21,7 @@ PUBLISHED_URL = (
 PUBLISHED_SHA256 = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
 PUBLISHED_NAME = "mobile_sam.pt"
 BUILTIN_PATH = Path(__file__).resolve().with_name("mobile_sam_builtin.safetensors")
+BUILTIN_VERSION = "mobile-sam-builtin"
 DEFAULT_MODEL_DIR = Path("~/.cache/mobile-sam")  # for `expanded`: a user may have no home folder
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -75,10 +76,22 @@ def identify(path: Path) -> Checkpoint:
     if fingerprint == PUBLISHED_SHA256:
         version = "mobile-sam"
     elif path == BUILTIN_PATH:
-        version = "mobile-sam-builtin"
+        version = BUILTIN_VERSION
     else:
         version = f"mobile-sam-{fingerprint[:8]}"
     return Checkpoint(path, fingerprint, version)
+
+
+def builtin_remedy(model_dir: Path) -> str:
+    """What to do about the built-in checkpoint, where it serves.
+
+    Args:
+        model_dir: where the published checkpoint is looked for.
+    """
+    return (
+        f"good for trying out only: put {PUBLISHED_NAME} into {model_dir}, or set"
+        " MOBILESAM_CHECKPOINT to its path"
+    )
 
 
 def find(checkpoint: Path | None, model_dir: Path) -> Checkpoint:

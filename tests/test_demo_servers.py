@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from demo.__main__ import ROOT
+from demo.backend import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -410,7 +410,7 @@ def test_ready(backend) -> None:
 
 def test_status_shows_the_problems_of_all_workers(start_backend, recorded: Recorded) -> None:
     """The page is escaped, needs no other file, and is the same from every worker."""
-    backend = start_backend(WORKERS="2", THREADS="1")
+    backend = start_backend(WORKERS="2", THREADS="1", LABEL_STUDIO_API_KEY="0" * 40)
     request = recorded("click_positive")
     region = request["json"]["params"]["context"]["result"][0]
     region["from_name"] = "<script>alert(1)</script>"
@@ -429,8 +429,10 @@ def test_status_shows_the_problems_of_all_workers(start_backend, recorded: Recor
         assert "no control tag &#34;&lt;script&gt;" in page.text
         assert "<script" not in page.text
         assert "://" not in page.text
-        assert "mobile-sam-builtin" in page.text
+        assert "good for trying out only: put mobile_sam.pt into" in page.text
         assert "0 masks, 0 empty, 3 without an answer" in page.text
+        assert " on disk, " in page.text
+        assert "set, not used yet" in page.text
 
 
 def test_strangers_do_not_write_to_status(start_backend, recorded: Recorded) -> None:
