@@ -31,7 +31,10 @@ _metrics_folder = MetricsFolder(os.environ)  # noqa: TID251
 
 
 def on_starting(server: Any) -> None:
-    """Choose the checkpoint, and prepare for reloads."""
+    """Refuse a port that is in use, choose the checkpoint, and prepare for reloads."""
+    if sentence := master.busy_port(server):
+        _metrics_folder.remove()
+        raise SystemExit(f"error: {sentence}")
     master.choose_checkpoint(_settings)
     master.prepare(server)
 

@@ -6,10 +6,14 @@ and the same checkpoint, and a new worker never reads a file that somebody edits
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+from gunicorn import systemd
 
 from backend.handover import handover
 from backend.http import certificates
@@ -18,6 +22,29 @@ from model import weights
 from model.checkpoint import read_parameters
 
 logger = logging.getLogger(__name__)
+
+
+def busy_port(server: Any) -> str | None:
+    """A sentence about a port that another program listens on; None if the ports are free.
+
+    Args:
+        server: gunicorn's arbiter, before it listens. Where systemd or another master gives it
+            open sockets, no port is looked at.
+    """
+    if server.master_pid or systemd.listen_fds(unset_environment=False):
+        return None
+    for address in server.cfg.address:
+        if not isinstance(address, tuple):
+            continue
+        host, port = address
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:  # gunicorn names the others
+                    return f"port {port} of {host} is in use: end the other program, or set PORT"
+    return None
 
 
 def choose_checkpoint(settings: Settings) -> None:

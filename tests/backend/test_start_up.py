@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,3 +171,15 @@ def test_the_commands_do_not_import_label_studio_ml(module: str) -> None:
     script = f"import sys, {module}; sys.exit('label_studio_ml' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_port_that_is_in_use_is_named_with_the_remedy(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "WARNING"}
+        done = machine.run("gunicorn", "_wsgi:app", **settings)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
+    sentence = f"port {port} of 127.0.0.1 is in use: end the other program, or set PORT"
+    assert said == [f"error: {sentence}"]
+    assert not machine.has_weights
