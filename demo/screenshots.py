@@ -1,6 +1,6 @@
 """Makes README's pictures with a real Label Studio, a real browser and the built-in weights.
 
-    python -m demo.screenshots
+    .venv/bin/python -m demo.screenshots
 
 writes docs/click.png, docs/box.png and docs/polygon.png. Needs requirements-dev.txt and Chromium.
 """
@@ -13,14 +13,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from PIL import Image
+try:
+    from PIL import Image
 
-from demo.__main__ import EXECUTABLE
-from demo.backend import ROOT, Backend
-from demo.editor import Editor, headless_chromium
-from demo.label_studio import LabelStudio
-from demo.pictures import photograph_folder
-from model.weights import BUILTIN_PATH
+    from demo.__main__ import EXECUTABLE
+    from demo.backend import ROOT, Backend
+    from demo.editor import Editor, headless_chromium
+    from demo.label_studio import LabelStudio
+    from demo.pictures import photograph_folder
+    from model.weights import BUILTIN_PATH
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f"error: {error.name} is not installed: make test-fast installs it into .venv"
+    ) from None
 
 _DOCS = ROOT / "docs"
 _COLOURS = 256

@@ -1,4 +1,4 @@
-"""`python -m demo` and a demo that runs already."""
+"""What `python -m demo` and `python -m demo.screenshots` refuse, in one sentence each."""
 
 import subprocess
 import sys
@@ -31,3 +31,11 @@ def test_a_second_demo_is_refused_in_one_sentence(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "error: a demo runs already at http://127.0.0.1:8080\n"
+
+
+def test_pictures_without_the_packages_end_in_one_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "demo.screenshots"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: PIL is not installed: make test-fast installs it into .venv\n"
