@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image, ImageDraw
+from playwright.sync_api import Browser
 
 from demo.backend import ROOT, Backend
 from demo.editor import Editor
@@ -86,13 +87,16 @@ def test_clicks_and_a_rectangle(
     assert [brushes[key]["value"]["brushlabels"] for key in predicted] == labels
 
 
+@pytest.mark.parametrize("config", ["keypoints-and-boxes.xml", "bitmasks.xml"])
 def test_the_icon_then_the_first_row_then_an_object(
-    label_studio: LabelStudio, backend: Backend, editor: Editor
+    label_studio: LabelStudio, backend: Backend, browser: Browser, config: str
 ) -> None:
-    """The first row belongs to the points. A row of the brush would put the tool away."""
-    editor.open(*project(label_studio, backend, "keypoints-and-boxes.xml", picture()))
-    editor.choose_first("Other")
-    (region,) = editor.click(30, 45)["result"]
+    """The first row belongs to the points. A row of the masks would put the tool away."""
+    window = Editor(label_studio.url, browser)  # a new window remembers no tool
+    window.log_in()
+    window.open(*project(label_studio, backend, config, picture()))
+    window.choose_first("Other")
+    (region,) = window.click(30, 45)["result"]
     assert region["value"][region["type"]] == ["Other"]
 
 
