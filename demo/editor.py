@@ -174,13 +174,17 @@ class Editor:
     def turn_to_page(self, index: int) -> None:
         """Show another image of a list."""
         # Again until it holds: an editor that is still being built goes back to the first image.
-        self._page.wait_for_function(
-            f"""index => {{
-                if ({_IMAGE}.currentImage !== index) {_IMAGE}.setCurrentImage(index);
-                return {_IMAGE}.currentImage === index && {_IMAGE}.imageIsLoaded;
-            }}""",
-            arg=index,
-        )
+        for _ in range(10):
+            self._page.wait_for_function(
+                f"""index => {{
+                    if ({_IMAGE}.currentImage !== index) {_IMAGE}.setCurrentImage(index);
+                    return {_IMAGE}.currentImage === index && {_IMAGE}.imageIsLoaded;
+                }}""",
+                arg=index,
+            )
+            self._page.wait_for_timeout(500)
+            if self._page.evaluate(f"() => {_IMAGE}.currentImage") == index:
+                break
 
     def screenshot(self, path: Path) -> None:
         """Write a picture of the window to a file."""
