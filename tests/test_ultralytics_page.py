@@ -51,7 +51,7 @@ def test_programs_run(program: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_run(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "model"]
+    assert words[:3] == [".venv/bin/python", "-m", "model"]
     assert main([*words[3:], "--checkpoint", "mobile_sam.pt"]) == 0, capsys.readouterr().err
     if "-o" in words:
         assert Path(words[words.index("-o") + 1]).exists()
