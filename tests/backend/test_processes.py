@@ -1,7 +1,6 @@
 """Each image is encoded once: in threads, workers, restarts, hosts and accidents."""
 
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -110,7 +110,7 @@ def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Rec
     body["label_config"] = body["label_config"].replace(
         "<BrushLabels ", '<BrushLabels model_crop_refinement="false" '
     )
-    (worker,) = children(backend.process)
+    (worker,) = workers_of(backend)
     resident = []
     for index in range(1000):
         body["tasks"][0]["data"]["image"] = data_uri(index)
@@ -118,7 +118,7 @@ def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Rec
         region["original_width"], region["original_height"] = 64, 48
         assert backend.client.post("/predict", json=body).status_code == 200
         if index % 50 == 49:
-            resident.append(resident_bytes(worker))
+            resident.append(worker.memory_info().rss)
     assert backend.count("mobilesam_encodes_total") == 1000
     kept = 64 << 20
     assert max(resident) - resident[0] < kept + MARGIN
@@ -126,11 +126,6 @@ def test_memory_stays_flat_over_thousands_of_images(start_backend, recorded: Rec
 
 
 MARGIN = 48 << 20
-
-
-def resident_bytes(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def data_uri(index: int) -> str:
@@ -175,11 +170,8 @@ class SlowImages:
         return 200, {}, self._content
 
 
-def children(process: subprocess.Popen) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
-    )
-    return [int(pid) for pid in listed.stdout.split()]
+def workers_of(backend) -> list[psutil.Process]:
+    return psutil.Process(backend.process.pid).children()
 
 
 def test_another_worker_takes_over_from_one_that_is_killed(
@@ -193,28 +185,24 @@ def test_another_worker_takes_over_from_one_that_is_killed(
     with ThreadPoolExecutor(32) as pool:
         answers = [pool.submit(backend.client.post, "/predict", json=body)]
         images.requests.acquire()  # one worker waits for the image
-        workers = children(backend.process)
-        busy = next(pid for pid in workers if has_connection(pid, images.url))
+        workers = workers_of(backend)
+        busy = next(worker for worker in workers if has_connection(worker, to=images.url))
         (other,) = set(workers) - {busy}
-        for _ in range(
-            31
-        ):  # a busy worker still accepts connections, so go on until the other worker has one
+        for _ in range(31):
+            # A busy worker still accepts connections, so go on until the other worker has one.
             answers.append(pool.submit(backend.client.post, "/predict", json=body))
-            if has_connection(other, str(backend.client.base_url), incoming=True):
+            if has_connection(other, at=str(backend.client.base_url)):
                 break
             time.sleep(0.05)
-        os.kill(busy, signal.SIGKILL)
+        busy.kill()
         assert isinstance(answers[0].exception(), httpx.TransportError)
         survivors = [answer.result() for answer in answers if answer.exception() is None]
     assert survivors
     assert all(survivor.json()["results"][0]["result"] for survivor in survivors)
 
 
-def has_connection(pid: int, url: str, *, incoming: bool = False) -> bool:
-    """Whether a process has an open connection to the port of a loopback URL, or from it."""
-    port = f":{int(url.rstrip('/').rpartition(':')[2]):04X}"
-    lines = map(str.split, Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
-    established = [fields for fields in lines if fields[3] == "01"]
-    inodes = {fields[9] for fields in established if fields[1 if incoming else 2].endswith(port)}
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return any(f"socket:[{inode}]" in links for inode in inodes)
+def has_connection(worker: psutil.Process, *, to: str = "", at: str = "") -> bool:
+    """Whether a process has an open connection to the port of a loopback URL, or at its own."""
+    port = httpx.URL(to or at).port
+    opened = [one for one in worker.net_connections("tcp") if one.status == "ESTABLISHED"]
+    return any((one.raddr if to else one.laddr).port == port for one in opened)
