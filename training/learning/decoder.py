@@ -6,8 +6,8 @@ keep the decoder near the decoder that it began as, its base:
 
 - Each step pulls the weights towards those of the base (L2-SP, Li et al., "Explicit Inductive Bias
   for Transfer Learning with Convolutional Networks", ICML 2018).
-- On synthetic scenes the decoder learns to answer as the base does (distillation, as in Li and
-  Hoiem, "Learning without Forgetting", ECCV 2016).
+- Half of the lessons are of synthetic scenes (Robins, "Catastrophic Forgetting, Rehearsal and
+  Pseudorehearsal", Connection Science 1995).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.architecture import DECODER_PARTS
@@ -34,10 +33,8 @@ from training.prompts import PromptBatch, correction_clicks, drawn_boxes, first_
 _BALANCE = 0.25  # see mask_losses; the value that the training of the base ends with
 _CLICK_SHARE = 0.6  # of the lessons begin with a click, the others with a box
 _MASK_PROMPT_SHARE = 0.9  # of the corrections that also see the mask they correct
-_IMITATION = 3.0  # weight of the scenes' loss, so that a project's objects do not outweigh them
 _LARGEST_GRADIENT = 1.0
 _WARM_UP_STEPS = 20  # Adam's first steps change every weight by the whole learning rate
-_FEWEST_CELLS = 16.0  # a smaller mask counts as one of this size
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Recipe:
     steps: int = 400
     learning_rate: float = 1e-4
     objects: int = 8
-    scene_objects: int = 4
+    scene_objects: int = 8
     corrections: int = 3
     pull: float = 1e-3
     average_decay: float = 0.99
@@ -96,15 +93,14 @@ class DecoderTrainer:
 
         Args:
             own: the lessons of the project.
-            scenes: lessons that the base answers.
+            scenes: the lessons of synthetic scenes.
             progress: how much of the run is done, 0 to 1.
 
         Returns:
             The mean loss of the project's objects.
         """
-        loss = self._practise(self._choose(own, self.recipe.objects), imitates=False)
-        if self.recipe.scene_objects:
-            self._practise(self._choose(scenes, self.recipe.scene_objects), imitates=True)
+        loss = self._practise(self._choose(own, self.recipe.objects))
+        self._practise(self._choose(scenes, self.recipe.scene_objects))
         warm = min(1.0, (self.step + 1) / _WARM_UP_STEPS)
         self._change_weights(warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         return loss
@@ -113,13 +109,13 @@ class DecoderTrainer:
         weights = lessons.weights / lessons.weights.sum()
         return lessons.select(self._rng.choice(len(lessons), count, p=weights), self.device)
 
-    def _practise(self, batch: Batch, *, imitates: bool) -> float:
+    def _practise(self, batch: Batch) -> float:
         """Gradients of the first answers and of each correction. Returns the mean loss."""
         prompts, is_click = _first_prompts(batch)
         masks: Tensor | None = None
         total = 0.0
         for _ in range(1 + self.recipe.corrections):
-            loss, masks = self._answer(batch, prompts, is_click, masks, imitates=imitates)
+            loss, masks = self._answer(batch, prompts, is_click, masks)
             (loss / (1 + self.recipe.corrections)).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             with torch.no_grad():
@@ -129,22 +125,12 @@ class DecoderTrainer:
         return total / (1 + self.recipe.corrections)
 
     def _answer(
-        self,
-        batch: Batch,
-        prompts: PromptBatch,
-        is_click: Tensor,
-        masks: Tensor | None,
-        *,
-        imitates: bool,
+        self, batch: Batch, prompts: PromptBatch, is_click: Tensor, masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The mean loss of the answers, and the masks that an annotator would see."""
         sees_mask = torch.rand(len(batch), device=self.device) < _MASK_PROMPT_SHARE
         low_res_masks, ious = _decode(self._learner, batch, prompts, masks, sees_mask)
-        if imitates:
-            with torch.no_grad():
-                right = _decode(self._base, batch, prompts, masks, sees_mask)
-            loss = _IMITATION * _imitation_loss(low_res_masks, ious, *right, batch.known)
-        elif masks is None:
+        if masks is None:
             twice = batch.targets[:, None].expand(-1, 2, -1, -1)
             loss = answer_loss(low_res_masks, ious, twice, batch.known, is_click, _BALANCE)
         else:
@@ -298,21 +284,6 @@ def _shown(low_res_masks: Tensor, ious: Tensor, is_click: Tensor) -> Tensor:
     """The masks that annotators see, B x h x w: after one click the best of three, as expected."""
     answer = torch.where(is_click, 1 + ious[:, 1:].argmax(1), 0)
     return low_res_masks[torch.arange(len(answer), device=answer.device), answer].detach()
-
-
-def _imitation_loss(
-    low_res_masks: Tensor, ious: Tensor, right_masks: Tensor, right_ious: Tensor, known: Tensor
-) -> Tensor:
-    """How far all four answers are from those of the base, B; 0 where they are the same.
-
-    Of each mask: the Kullback-Leibler divergence of all cells, for each cell of the object.
-    """
-    right = right_masks.sigmoid()
-    divergence = F.softplus(low_res_masks) - F.softplus(right_masks)
-    divergence = (divergence - right * (low_res_masks - right_masks)) * known[:, None]
-    cells = (right * known[:, None]).sum((2, 3)) + _FEWEST_CELLS
-    masks = (divergence.sum((2, 3)) / cells).mean(1)
-    return masks + ((ious - right_ious) ** 2).mean(1)
 
 
 def _chunks(count: int, size: int = 16) -> list[npt.NDArray[np.int64]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from model.architecture import MobileSAMConfig
 from model.network.mobile_sam import MobileSAM
@@ -61,54 +60,50 @@ def difference(first: dict, second: dict) -> float:
     return max(float(np.abs(first[name] - second[name]).max()) for name in first)
 
 
-@torch.no_grad()
-def answers(network: MobileSAM, of: Lessons) -> Tensor:
-    """The masks, 0 to 1, of a click on the first cell of each object."""
-    batch = of.select(np.arange(len(of)), "cpu")
-    cells = batch.targets.flatten(1).argmax(1)
-    side = batch.targets.shape[-1]
-    coords = 4.0 * torch.stack([cells % side, cells // side], dim=1)[:, None]
-    sparse, dense = network.prompt_encoder(coords, torch.ones(len(of), 1, dtype=torch.int64), None)
-    image_pe = network.prompt_encoder.image_pe()
-    masks, _ = network.mask_decoder(batch.features, image_pe, sparse, dense)
-    return masks.sigmoid()
+def learn(network: MobileSAM, own: Lessons, scenes: Lessons, steps: int = 60) -> DecoderTrainer:
+    """A decoder that changes fast and is not held back."""
+    recipe = Recipe(1, 3e-3, 4, 4, 1, pull=0, average_decay=0.5)
+    trainer = DecoderTrainer(network, recipe, "cpu")
+    for _ in range(steps):
+        trainer.train_step(own, scenes, 0)
+    return trainer
+
+
+def mean_iou(trainer: DecoderTrainer, of: Lessons) -> float:
+    return float(np.mean(trainer.mean_ious(of)))
 
 
 def test_it_learns_squares_by_heart(network: MobileSAM) -> None:
-    trainer = DecoderTrainer(network, Recipe(1, 3e-3, 4, 0, 1, pull=0, average_decay=0.5), "cpu")
-    before = np.mean(trainer.mean_ious(lessons()))
-    for _ in range(60):
-        trainer.train_step(lessons(), lessons(), 0)
-    assert np.mean(trainer.mean_ious(lessons())) > before + 0.2
+    squares = lessons()
+    before = mean_iou(learn(network, squares, squares, steps=0), squares)
+    assert mean_iou(learn(network, squares, squares), squares) > before + 0.2
 
 
-def test_every_weight_of_the_decoder_learns_and_the_encoder_stays(network: MobileSAM) -> None:
+def test_rehearsed_scenes_are_not_forgotten(network: MobileSAM) -> None:
+    squares = lessons()
+    scenes = dataclasses.replace(squares, features=-squares.features)  # unlike the squares
+    base = learn(network, scenes, scenes).averaged_network()
+    known = mean_iou(learn(base, squares, scenes, steps=0), scenes)
+    assert mean_iou(learn(base, squares, squares), scenes) < known - 0.2
+    assert mean_iou(learn(base, squares, scenes), scenes) > known - 0.05
+
+
+def test_the_whole_decoder_learns_and_the_encoder_stays(network: MobileSAM) -> None:
     encoder = {k: v.clone() for k, v in network.image_encoder.state_dict().items()}
     trainer = DecoderTrainer(network, RECIPE, "cpu")
     before = trainer.tensors()
     for _ in range(3):
         trainer.train_step(lessons(), lessons(seed=1), 0)
     after = trainer.tensors()
+    # Of the three answers to a click, only the best one learns.
+    of_answers = tuple(f"mask_decoder.output_hypernetworks_mlps.{answer}." for answer in (1, 2, 3))
     same = {name for name in before if (before[name] == after[name]).all()}
-    assert same == {"prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"}
+    assert {name for name in same if not name.startswith(of_answers)} == {
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+    }
+    assert any(name.startswith(of_answers) for name in before.keys() - same)
     network = trainer.averaged_network()
     assert all(v.equal(encoder[k]) for k, v in network.image_encoder.state_dict().items())
-
-
-def test_on_scenes_it_learns_to_answer_as_its_base_does(network: MobileSAM) -> None:
-    squares = lessons(seed=1)
-    scenes = dataclasses.replace(squares, features=-squares.features)  # unlike the project's images
-    right = answers(network, scenes)
-    differences = []
-    for scene_objects in (0, 8):
-        recipe = Recipe(1, 1e-3, 4, scene_objects, 1, pull=0, average_decay=0.5)
-        trainer = DecoderTrainer(network, recipe, "cpu")
-        for _ in range(40):
-            trainer.train_step(lessons(), scenes, 0)
-        differences.append(
-            float((answers(trainer.averaged_network(), scenes) - right).abs().mean())
-        )
-    assert differences[1] < 0.6 * differences[0], differences
 
 
 def test_the_pull_leads_back_to_the_base(network: MobileSAM) -> None:

@@ -19,7 +19,7 @@ from training.scores import Score
 
 pytestmark = pytest.mark.slow
 
-RECIPE = Recipe(steps=12, learning_rate=2e-4, objects=6, scene_objects=2, corrections=2)
+RECIPE = Recipe(steps=20, learning_rate=2e-4, objects=6, scene_objects=2, corrections=2)
 _SCORE = Score("scene", "", (0.6,) * 5, 0.6, 0.6, 0.6, (1, 2, 3), ())
 SCENES = [Pair(0, Origin.MANUAL, _SCORE, _SCORE)]  # nothing is forgotten
 
