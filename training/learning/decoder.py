@@ -163,13 +163,17 @@ class DecoderTrainer:
             share: see :meth:`averaged_network`.
 
         Returns:
-            The mean IoU of the first answers, and after each correction.
+            The mean IoU of the first answers, and after each correction, weighted as the lessons
+            are.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = self.averaged_network(share)
             found = [self._ious(network, lessons, rows) for rows in _chunks(len(lessons))]
-        return np.concatenate(found).mean(axis=0).tolist() if found else []
+        if not found:
+            return []
+        means: list[float] = np.average(np.concatenate(found), 0, lessons.weights).tolist()
+        return means
 
     def _ious(
         self, network: MobileSAM, lessons: Lessons, rows: npt.NDArray[np.int64]

@@ -113,13 +113,21 @@ def are_written(folder: Path) -> bool:
     return (folder / _TABLE).exists()
 
 
-def write_lessons(folder: Path, pictures: Iterable[Picture], predictor: Predictor) -> list[str]:
+def write_lessons(
+    folder: Path,
+    pictures: Iterable[Picture],
+    predictor: Predictor,
+    *,
+    small_in_whole: float = 1.0,
+) -> list[str]:
     """Write the lessons of pictures to a folder.
 
     Args:
         folder: is made. Files of an earlier call are overwritten.
         pictures: whose objects to learn.
         predictor: made the embeddings.
+        small_in_whole: the weight of a small object in the whole image, as a share of its weight in
+            its crop.
 
     Returns:
         A sentence for each image that is not available.
@@ -129,7 +137,7 @@ def write_lessons(folder: Path, pictures: Iterable[Picture], predictor: Predicto
     with open(folder / _FEATURES, "wb") as features, open(folder / _TARGETS, "wb") as targets:
         for picture in pictures:
             try:
-                views = _views(picture, predictor)
+                views = _views(picture, predictor, small_in_whole)
             except ImageError as error:
                 failures.append(f"{picture.name}: {error}")
                 continue
@@ -191,15 +199,17 @@ class _Rows:
             )
 
 
-def _views(picture: Picture, predictor: Predictor) -> list[tuple[ImageEmbedding, list[_Lesson]]]:
+def _views(
+    picture: Picture, predictor: Predictor, small_in_whole: float
+) -> list[tuple[ImageEmbedding, list[_Lesson]]]:
     """The whole image and every crop that shows an object, each with its lessons."""
     size = predictor.engine.image_size
     in_image: list[_Lesson] = []
     in_crops: dict[Crop, list[_Lesson]] = {}
     for one in picture.objects:
         mask, weight = one.mask, _WEIGHTS[one.origin]
-        in_image += _lessons(mask, weight, size)
         crop = _crop_of(mask, size // TOKEN_STRIDE)
+        in_image += _lessons(mask, weight * (1.0 if crop is None else small_in_whole), size)
         if crop is not None:
             in_crops.setdefault(crop, []).extend(_lessons(_cut(mask, crop), weight, size))
     views = [(picture.embed(), in_image)]

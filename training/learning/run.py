@@ -31,8 +31,10 @@ Tensors = dict[str, npt.NDArray[np.float32]]
 _SAVE_S = 20.0
 _CHECK_STEPS = 50  # between two looks at the watched tasks
 _PATIENCE = 4  # looks without progress
-_WATCHED = 48  # objects of watched tasks
-_WATCHED_SCENES = 96  # objects
+_WATCHED = 96  # lessons of watched tasks
+_WATCHED_SCENES = 96  # lessons
+# Annotators get the mask of a small object from its crop. The whole image only says where to crop.
+_SMALL_IN_WHOLE = 0.2
 _ALLOWED_LOSS = 0.005  # IoU on the watched scenes; the gate allows twice as much
 _SHARES = (1.0, 0.7, 0.5, 0.3)  # of the way from the base
 _STATE, _BEST = "state.pt", "best.safetensors"
@@ -72,7 +74,9 @@ def prepare(folder: Path, pictures: Sequence[Picture], predictor: Predictor) -> 
         if not are_written(_place(folder, role)):
             of_role = by_role(pictures)[role]
             shown = tqdm(of_role, f"images {role.value}", unit="image", mininterval=1)
-            failures += write_lessons(_place(folder, role), shown, predictor)
+            failures += write_lessons(
+                _place(folder, role), shown, predictor, small_in_whole=_SMALL_IN_WHOLE
+            )
     return failures
 
 

@@ -68,6 +68,14 @@ def test_a_small_object_is_also_a_lesson_in_its_crop(tmp_path: Path, predictor: 
     assert in_crop > 3 * whole
 
 
+def test_a_small_object_may_be_learnt_less_often_in_the_whole_image(
+    tmp_path: Path, predictor: Predictor
+) -> None:
+    objects = [Object(partial(mask, LARGE)), Object(partial(mask, SMALL))]
+    write_lessons(tmp_path, [picture(predictor, *objects)], predictor, small_in_whole=0.2)
+    assert read_lessons(tmp_path, predictor).weights == pytest.approx([1, 0.2, 1])
+
+
 def test_what_was_accepted_as_it_was_is_chosen_less_often(
     tmp_path: Path, predictor: Predictor
 ) -> None:
