@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
@@ -154,7 +155,10 @@ def test_hosts_share_through_redis_and_go_on_without_redis(
 
 
 class SlowImages:
-    """Serves an image, but never answers the first request."""
+    """Serves an image. The first request for it gets a byte now and then, until the client closes.
+
+    So the client neither gives up nor asks again, however slow the machine is.
+    """
 
     def __init__(self, content: bytes, start_server: Callable[..., str]) -> None:
         self.requests = threading.Semaphore(0)
@@ -163,11 +167,22 @@ class SlowImages:
         self.url = start_server(self._answer)
 
     def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        if not request.path.startswith("/data/"):  # what a backend asks of Label Studio
+            return 404, {}, b""
         first = self._is_first.acquire(blocking=False)
         self.requests.release()
         if first:
-            request.rfile.read(1)  # until the client closes
+            self._dribble(request)
         return 200, {}, self._content
+
+    def _dribble(self, request: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):  # the client has closed
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(self._content)))
+            request.end_headers()
+            for byte in self._content:
+                request.wfile.write(bytes([byte]))
+                time.sleep(0.5)
 
 
 def workers_of(backend) -> list[psutil.Process]:
