@@ -26,6 +26,7 @@ from training.scores import Score
 FEWEST_TASKS = 5  # held out; the chance of fewer tasks is no measure
 ALLOWED_LOSS = 0.01  # IoU
 _JUDGED = 240  # objects, at most, and about as many of each picture: both decoders find each
+SCENE_OBJECTS = 480  # more of the scenes: chance must not decide whether the loss is small enough
 _DRAWS = 4000
 _LOWER = 0.05  # one-sided
 _ALLOWED_OBSTINACY = 0.1  # share of the negative clicks
@@ -100,13 +101,19 @@ def judge_pairs(
     pictures: Sequence[Picture],
     description: str,
     on_progress: Callable[[], None] = lambda: None,
+    objects: int = _JUDGED,
 ) -> list[Pair]:
     """Find objects of the pictures with both decoders; shows a progress bar.
 
-    At most 240 objects are judged. Pictures whose image is not available are left out.
+    Args:
+        base, learnt: the decoders.
+        pictures: those whose image is not available are left out.
+        description: of the progress bar.
+        on_progress: is called before each picture.
+        objects: how many are judged, at most, but two of each picture.
     """
     pairs = []
-    most = _of_each(pictures)
+    most = _of_each(pictures, objects)
     for picture in tqdm(pictures, description, unit="image", mininterval=1):
         on_progress()
         try:
@@ -130,7 +137,7 @@ def heeded_share(predictor: Predictor, pictures: Sequence[Picture]) -> float:
         A share; 1 where no mask is too large.
     """
     heeded: list[bool] = []
-    most = _of_each(pictures)
+    most = _of_each(pictures, _JUDGED)
     for picture in pictures:
         with suppress(ImageError):
             embedding = picture.embed()
@@ -162,9 +169,9 @@ def decide(own: Sequence[Pair], scenes: Sequence[Pair], heeded: tuple[float, flo
     )
 
 
-def _of_each(pictures: Sequence[Picture]) -> int:
+def _of_each(pictures: Sequence[Picture], objects: int) -> int:
     """How many objects of each picture are judged, at most."""
-    return max(2, _JUDGED // max(1, len(pictures)))
+    return max(2, objects // max(1, len(pictures)))
 
 
 def _score(

@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, partial
+from functools import lru_cache, partial
 
 import numpy as np
 
 from model.crops import Crop
 from model.predictor import Predictor
 from model.types import ImageEmbedding
-from training.labelled_images import LabelledDataset, LabelledImage
+from training.labelled_images import LabelledDataset
 from training.scenes import Bool
 
 
@@ -37,6 +37,7 @@ class Role(Enum):
     JUDGE = "held out to judge by"
 
 
+_KEPT = 32  # embeddings of a dataset: those of one picture and of its crops
 _ROLES = (*[Role.LEARN] * 7, Role.WATCH, *[Role.JUDGE] * 2)
 
 
@@ -98,19 +99,20 @@ def by_role(pictures: Sequence[Picture]) -> Mapping[Role, list[Picture]]:
 
 def pictures_of(dataset: LabelledDataset, predictor: Predictor) -> list[Picture]:
     """The pictures of a labelled dataset. The task ids are the numbers of the images."""
-    return [_picture(dataset.load(index), index, predictor) for index in range(len(dataset))]
+    images = [dataset.load(index) for index in range(len(dataset))]
 
+    @lru_cache(_KEPT)
+    def embed(number: int, crop: Crop | None) -> ImageEmbedding:
+        image = images[number].image
+        return predictor.embed(image if crop is None else crop.cut(image))
 
-def _picture(labelled: LabelledImage, number: int, predictor: Predictor) -> Picture:
-    image = labelled.image
-
-    @cache
-    def embed() -> ImageEmbedding:
-        return predictor.embed(image)
-
-    @cache
-    def embed_crop(crop: Crop) -> ImageEmbedding:
-        return predictor.embed(crop.cut(image))
-
-    objects = [Object(partial(np.asarray, mask)) for mask in labelled.masks.values()]
-    return Picture(labelled.name, number, objects, embed, embed_crop)
+    return [
+        Picture(
+            labelled.name,
+            number,
+            [Object(partial(np.asarray, mask)) for mask in labelled.masks.values()],
+            partial(embed, number, None),
+            partial(embed, number),
+        )
+        for number, labelled in enumerate(images)
+    ]

@@ -28,7 +28,13 @@ from model.files import write_atomically
 from model.predictor import Predictor
 from training.learning.annotations import Annotated, read_annotations, snapshot
 from training.learning.decoder import Recipe
-from training.learning.gate import Verdict, decide, heeded_share, judge_pairs
+from training.learning.gate import (
+    SCENE_OBJECTS,
+    Verdict,
+    decide,
+    heeded_share,
+    judge_pairs,
+)
 from training.learning.pictures import Picture, Role, by_role
 from training.learning.rehearsal import Rehearsal
 from training.learning.report import report_text
@@ -204,7 +210,7 @@ class _Learning:
         held_out = by_role(pictures)[Role.JUDGE][-_JUDGED:]
         scenes = self._rehearsal.pictures(Role.JUDGE)
         own = judge_pairs(self._base, learnt, held_out, "held-out images")
-        others = judge_pairs(self._base, learnt, scenes, "synthetic scenes")
+        others = judge_pairs(self._base, learnt, scenes, "synthetic scenes", objects=SCENE_OBJECTS)
         shown = [*held_out, *scenes]
         heeded = (heeded_share(self._base, shown), heeded_share(learnt, shown))
         return decide(own, others, heeded)

@@ -35,7 +35,7 @@ class Rehearsal:
     folder: Path
     predictor: Predictor
     counts: Mapping[Role, int] = field(
-        default_factory=lambda: {Role.JUDGE: 40, Role.WATCH: 24, Role.LEARN: 120}
+        default_factory=lambda: {Role.JUDGE: 120, Role.WATCH: 24, Role.LEARN: 120}
     )
 
     def pictures(self, role: Role) -> list[Picture]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from model.predictor import Predictor
-from training.learning import gate
 from training.learning.gate import Pair, Verdict, decide, heeded_share, judge_pairs
 from training.learning.pictures import Origin, Picture
 from training.scores import Score
@@ -111,8 +110,7 @@ def test_the_base_against_itself_gains_and_loses_nothing(
 
 @pytest.mark.slow
 def test_of_many_objects_some_of_each_picture_are_judged(
-    predictor: Predictor, eggs: Callable[[int], list[Picture]], monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, eggs: Callable[[int], list[Picture]]
 ) -> None:
-    monkeypatch.setattr(gate, "_JUDGED", 4)
-    judged = judge_pairs(predictor, predictor, eggs(2), "eggs")
+    judged = judge_pairs(predictor, predictor, eggs(2), "eggs", objects=4)
     assert [pair.task_id for pair in judged] == [1000, 1000, 1001, 1001]
