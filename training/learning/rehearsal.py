@@ -40,11 +40,9 @@ class Rehearsal:
 
     def pictures(self, role: Role) -> list[Picture]:
         """The scenes of a role."""
-        before = sum(
-            count for _, count in takewhile(lambda one: one[0] is not role, self.counts.items())
-        )
-        series = synthetic_scenes(before + self.counts[role])
-        part = LabelledDataset("scenes", self.counts[role], lambda n: series.load(before + n))
+        numbers = self._numbers(role)
+        series = synthetic_scenes(numbers.stop)
+        part = LabelledDataset("scenes", len(numbers), lambda index: series.load(numbers[index]))
         return pictures_of(part, self.predictor)
 
     def prepare(self) -> None:
@@ -53,7 +51,7 @@ class Rehearsal:
             if are_written(self._place(role)):
                 continue
             # Another run may write the same at the same time.
-            own = self.folder / f"{role.name.lower()}.{os.getpid()}"
+            own = self._place(role).with_suffix(f".{os.getpid()}")
             scenes = tqdm(self.pictures(role), "synthetic scenes", unit="image", mininterval=1)
             write_lessons(own, scenes, self.predictor)
             try:
@@ -65,5 +63,13 @@ class Rehearsal:
         """The lessons of a role."""
         return read_lessons(self._place(role), self.predictor)
 
+    def _numbers(self, role: Role) -> range:
+        """The numbers that the scenes of a role have in the series."""
+        roles = takewhile(lambda other: other is not role, self.counts)
+        before = sum(self.counts[other] for other in roles)
+        return range(before, before + self.counts[role])
+
     def _place(self, role: Role) -> Path:
-        return self.folder / role.name.lower()
+        """The folder of lessons. With other counts the scenes are others, and so is the folder."""
+        numbers = self._numbers(role)
+        return self.folder / f"{numbers.start}-{numbers.stop - 1}"
