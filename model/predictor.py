@@ -205,8 +205,9 @@ class Predictor:
         )
         labels = np.stack([prompt.point_labels for prompt in prompts])
         if not prompts[0].has_box:  # SAM was trained with a padding point where there is no box
-            coords = np.pad(coords, [(0, 0), (0, 1), (0, 0)])
-            labels = np.pad(labels, [(0, 0), (0, 1)], constant_values=PADDING)
+            count = len(prompts)
+            coords = np.concatenate([coords, np.zeros((count, 1, 2), coords.dtype)], axis=1)
+            labels = np.concatenate([labels, np.full((count, 1), PADDING)], axis=1)
         masks = [prompt.mask_input for prompt in prompts if prompt.mask_input is not None]
         mask_inputs = np.stack(masks)[:, None] if masks else None
         inputs = DecoderInputs(embedding.features, coords, labels, mask_inputs)
