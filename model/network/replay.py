@@ -22,7 +22,8 @@ _WARM_UPS = 3
 class Replay:
     """A function whose inputs always have the same shapes.
 
-    On CUDA, the function is recorded once. Elsewhere the function is called each time.
+    On CUDA, the function is recorded once, on the current stream, which must not be the default
+    stream. Elsewhere the function is called each time.
 
     Args:
         function: tensors to tensors. Its kernels must not depend on values of the inputs.
@@ -54,12 +55,10 @@ class Replay:
         return self._outputs
 
     def _record(self, pool: Pool | None) -> None:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                self._function(*self._inputs)
-        torch.cuda.current_stream().wait_stream(side)
+        # The kernels of a graph keep the priority of the stream on which they were recorded.
+        stream = torch.cuda.current_stream()
+        for _ in range(_WARM_UPS):
+            self._function(*self._inputs)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
+        with torch.cuda.graph(self._graph, pool=pool, stream=stream):
             self._outputs = self._function(*self._inputs)

@@ -1,7 +1,8 @@
 """The encoder and the decoder with numpy arrays in and out, one caller at a time.
 
 On CUDA, a click must not wait for the images that are encoded ahead. So the decoder has a stream of
-a higher priority than the encoder, and all copies between host and device go through pinned memory.
+a higher priority than the encoder, and large copies between host and device go through pinned
+memory.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from model.types import Choose, DecoderInputs, DecoderOutputs
 # Longer prompts are rare. Their kernels are launched one by one.
 _RECORDED_POINTS = range(2, 11)
 
+# A batch is filled up from this share on. Fewer items are faster one by one.
+_LEAST_FILLED = 0.75
+
+# Bytes. A copy of less takes less time than to get pinned memory for the copy.
+_LEAST_PINNED = 65536
+
 _URGENT, _PATIENT = -1, 0  # CUDA's priorities of streams
 
 
@@ -35,7 +42,7 @@ class EncoderRunner:
     Args:
         network: on its device, in fp32. Its image encoder is converted in place.
         dtype: the type that the encoder computes in.
-        batches: the sizes of batches, ascending. Empty: batches of any size.
+        batches: the sizes of batches, 1 among them. Empty: batches of any size.
     """
 
     def __init__(self, network: MobileSAM, dtype: torch.dtype, batches: tuple[int, ...]) -> None:
@@ -64,19 +71,21 @@ class EncoderRunner:
 
     def _features(self, images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         batch, encode = _fitting(self._replays, len(images), self._encode)
-        frames, input_sizes = self._empty_frames(batch)
+        frames, _ = self._empty_frames(batch)
+        input_sizes = np.ones((batch, 2), np.int64)
         for index, image in enumerate(images):
             resized = self._resized(image)
             height, width = resized.shape[:2]
             frames[index, :height, :width] = resized
-            input_sizes[index, 0], input_sizes[index, 1] = height, width
-        (features,) = encode(frames, input_sizes)
+            input_sizes[index] = height, width
+        (features,) = encode(frames, _to_device(input_sizes, self._device))
         return features[: len(images)]
 
     def _empty_frames(self, batch: int) -> tuple[Tensor, Tensor]:
         """Frames, B x S x S x 3 uint8, and the size (H, W) of the image in each, B x 2 int64."""
-        frames = torch.zeros(batch, self._size, self._size, 3, dtype=torch.uint8)
-        return frames.to(self._device), torch.ones(batch, 2, dtype=torch.int64, device=self._device)
+        shape = batch, self._size, self._size, 3
+        frames = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        return frames, torch.ones(batch, 2, dtype=torch.int64, device=self._device)
 
     def _resized(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """An image in the input frame, h x w x 3 uint8 on the device."""
@@ -98,13 +107,14 @@ class DecoderRunner:
 
     Args:
         network: on its device, in fp32.
-        batches: the sizes of batches, ascending. Empty: batches of any size.
+        batches: the sizes of batches, 1 among them. Empty: batches of any size.
     """
 
     def __init__(self, network: MobileSAM, batches: tuple[int, ...]) -> None:
         self._network = network
         self._device = network.pixel_mean.device
         self._lock = threading.Lock()  # one prompt uses the whole device
+        self._image_pe = network.prompt_encoder.image_pe()
         self._stream = _stream(self._device, _URGENT)
         with self._stream:
             pool = _pool(self._device)
@@ -119,45 +129,52 @@ class DecoderRunner:
 
     def run(self, inputs: DecoderInputs, choose: Choose | None) -> DecoderOutputs:
         """See :meth:`model.engines.Engine.decode`."""
+        with self._lock, self._stream:
+            low_res_masks, ious = self._answers(inputs)
+            if choose is not None:
+                chosen = np.arange(len(ious)) * ious.shape[1] + choose(ious)
+                rows = _to_device(chosen, self._device)
+                low_res_masks = low_res_masks.flatten(0, 1).index_select(0, rows).unsqueeze(1)
+            return _to_numpy(low_res_masks), ious
+
+    def find(self, inputs: DecoderInputs, iou_thresh: float, rows: int) -> DecoderOutputs:
+        """See :meth:`model.engines.Engine.find_masks`."""
+        with self._lock, self._stream:
+            low_res_masks, ious = self._answers(inputs)
+            is_wanted = ious[:, 1:] >= iou_thresh
+            wanted = low_res_masks[:, 1:, :rows][_to_device(is_wanted, self._device)]
+            return _to_numpy(wanted), ious[:, 1:][is_wanted]
+
+    def _answers(self, inputs: DecoderInputs) -> tuple[Tensor, npt.NDArray[np.float32]]:
+        """The masks stay on the device: only masks that are wanted travel to the host."""
         count, points = inputs.point_labels.shape
         replays = self._replays.get((points, inputs.mask_inputs is not None), {})
         prompts: list[npt.NDArray[Any]] = [inputs.point_coords, inputs.point_labels]
         if inputs.mask_inputs is not None:
             prompts.append(inputs.mask_inputs)
-        with self._lock, self._stream:
-            image_embeddings = _to_device(inputs.features, self._device).float()
-            masks, ious = [], []
-            for begin, end in _parts(count, replays):
-                part = [_to_device(array[begin:end], self._device) for array in prompts]
-                part_masks, part_ious = self._answers(replays, image_embeddings, part)
-                ious.append(_to_numpy(part_ious))
-                masks.append(part_masks.clone())
-            return self._chosen(torch.cat(masks), np.concatenate(ious), choose)
-
-    def _answers(
-        self, replays: dict[int, Replay], image_embeddings: Tensor, prompts: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        count = len(prompts[0])
-        batch, decode = _fitting(replays, count, self._decode)
-        filled = [_filled(tensor, batch) for tensor in prompts]
-        low_res_masks, iou_predictions = decode(image_embeddings, *filled)
-        return low_res_masks[:count], iou_predictions[:count]
-
-    def _chosen(
-        self, low_res_masks: Tensor, ious: npt.NDArray[np.float32], choose: Choose | None
-    ) -> DecoderOutputs:
-        """Only the masks that are wanted travel to the host."""
-        if choose is not None:
-            rows = torch.arange(len(ious), device=self._device)
-            chosen = torch.from_numpy(choose(ious)).to(self._device)
-            low_res_masks = low_res_masks[rows, chosen].unsqueeze(1)
-        return _to_numpy(low_res_masks), ious
+        image_embeddings = _to_device(inputs.features, self._device).float()
+        masks, ious = [], []
+        for begin, end in _parts(count, replays):
+            batch, decode = _fitting(replays, end - begin, self._decode)
+            part = [_copied(array[begin:end], self._device, batch) for array in prompts]
+            low_res_masks, iou_predictions = decode(image_embeddings, *part)
+            masks.append(low_res_masks[: end - begin])
+            if end < count:  # the next call overwrites what a recorded function has returned
+                masks[-1] = masks[-1].clone()
+            ious.append(_to_numpy(iou_predictions[: end - begin]))
+        return torch.cat(masks) if len(masks) > 1 else masks[0], np.concatenate(ious)
 
     def _decode(self, image_embeddings: Tensor, *prompts: Tensor) -> tuple[Tensor, ...]:
-        point_coords, point_labels, *mask_inputs = prompts
-        return self._network.decode(
-            image_embeddings, point_coords, point_labels, mask_inputs[0] if mask_inputs else None
+        point_coords, point_labels, *mask_inputs = (
+            tensor.to(self._device, non_blocking=tensor.is_pinned()) for tensor in prompts
         )
+        sparse_embeddings, dense_embeddings = self._network.prompt_encoder(
+            point_coords, point_labels, mask_inputs[0] if mask_inputs else None
+        )
+        answers: tuple[Tensor, Tensor] = self._network.mask_decoder(
+            image_embeddings, self._image_pe, sparse_embeddings, dense_embeddings
+        )
+        return answers
 
     def _example(self, batch: int, points: int, has_mask: bool) -> list[Tensor]:
         """Inputs of :meth:`_decode` with these shapes."""
@@ -175,24 +192,30 @@ class DecoderRunner:
 def resize_on_device(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Scale an image as :func:`model.transforms.resize_image` does, on the image's device.
 
-    Pillow rounds between its two passes, and this function does not. So a value may differ by one.
+    Pillow scales the rows and then the columns, and rounds half up after each. Its weights are
+    rounded too, so that a few pixels of a thousand may differ by one.
 
     Args:
         image: H x W x 3 uint8.
         size: (H, W), pixels.
     """
-    if tuple(image.shape[:2]) == size:
-        return image
-    channels_first = image.permute(2, 0, 1).unsqueeze(0).float()
-    scaled = F.interpolate(channels_first, size, mode="bilinear", antialias=True)
-    return scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
+    scaled = image.permute(2, 0, 1).unsqueeze(0)
+    for step in ((image.shape[0], size[1]), size):
+        if tuple(scaled.shape[2:]) != step:
+            exact = F.interpolate(scaled.float(), step, mode="bilinear", antialias=True)
+            scaled = (exact + 0.5).floor().clamp(0, 255).to(torch.uint8)
+    return scaled[0].permute(1, 2, 0)
 
 
 def _stream(device: torch.device, priority: int) -> AbstractContextManager[Any]:
-    """A context that may be entered again, in which CUDA works on a stream of its own."""
+    """A context that may be entered again, in which CUDA works on a stream of its own.
+
+    The stream waits for what was begun before: the network may still be on its way to the device.
+    """
     if device.type != "cuda":
         return nullcontext()
     stream = torch.cuda.Stream(device, priority=priority)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
     return torch.cuda.stream(stream)
 
 
@@ -202,10 +225,13 @@ def _pool(device: torch.device) -> Pool | None:
 
 
 def _parts(count: int, replays: dict[int, Replay]) -> Iterator[tuple[int, int]]:
-    """Ranges of at most the largest batch that cover ``count`` items."""
-    largest = max(replays, default=count)
-    for begin in range(0, count, largest):
-        yield begin, min(count, begin + largest)
+    """Ranges that cover ``count`` items: each fills most of a batch, or is one item."""
+    begin = 0
+    while begin < count:
+        rest = count - begin
+        size = max((size for size in replays if rest >= _LEAST_FILLED * size), default=rest)
+        yield begin, min(count, begin + size)
+        begin += size
 
 
 def _fitting(replays: dict[int, Replay], count: int, function: Function) -> tuple[int, Function]:
@@ -214,22 +240,24 @@ def _fitting(replays: dict[int, Replay], count: int, function: Function) -> tupl
     return batch, replays.get(batch, function)
 
 
-def _filled(tensor: Tensor, batch: int) -> Tensor:
-    """The tensor with zeros after its last row, up to ``batch`` rows."""
-    missing = batch - len(tensor)
-    return torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) if missing else tensor
-
-
 def _to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    tensor = torch.tensor(array)  # copies: arrays may be read-only
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    copy = _copied(array, device, len(array))
+    return copy.to(device, non_blocking=copy.is_pinned())
+
+
+def _copied(array: npt.NDArray[Any], device: torch.device, rows: int) -> Tensor:
+    """A copy on the host, from which a copy to the device is fast: zeros after the last row."""
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    is_pinned = device.type == "cuda" and array.nbytes > _LEAST_PINNED
+    copy = torch.empty((rows, *array.shape[1:]), dtype=dtype, pin_memory=is_pinned)
+    copy.numpy()[: len(array)] = array
+    copy.numpy()[len(array) :] = 0
+    return copy
 
 
 def _to_numpy(tensor: Tensor) -> npt.NDArray[np.float32]:
     tensor = tensor.float().contiguous()
-    if not tensor.is_cuda:
+    if not tensor.is_cuda or tensor.nbytes <= _LEAST_PINNED:
         array: npt.NDArray[np.float32] = tensor.cpu().numpy()
         return array
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from model import ImageEmbedding, Predictor, Prompt, load_predictor
+from model.engine_torch import best_device
 
 Golden = dict[str, np.ndarray]
 
@@ -25,7 +26,8 @@ PROMPTS = {
 @pytest.fixture(scope="module", params=["torch", "openvino"])
 def predictor(request: pytest.FixtureRequest, seeded_checkpoint: Path) -> Predictor:
     predictor = load_predictor(seeded_checkpoint, engine=request.param, precision="fp32")
-    assert predictor.engine.description.lower() == f"{request.param} on cpu, fp32"
+    device = best_device() if request.param == "torch" else "cpu"
+    assert predictor.engine.description.lower() == f"{request.param} on {device}, fp32"
     return predictor
 
 
