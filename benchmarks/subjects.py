@@ -156,7 +156,7 @@ def _ultralytics(checkpoint: Path, repetitions: int) -> Measured:
 
     def answer(_: None, size: str) -> list[int]:
         (result,) = predictor(points=[click(size)], labels=[1])
-        return _sdk_rle(result.masks.data[0].numpy())
+        return _sdk_rle(result.masks.data[0].cpu().numpy())
 
     measured = _measured(embed, answer, repetitions)
     if torch.get_num_threads() != cores:
