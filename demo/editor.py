@@ -184,7 +184,8 @@ class Editor:
             )
             self._page.wait_for_timeout(500)
             if self._page.evaluate(f"() => {_IMAGE}.currentImage") == index:
-                break
+                return
+        raise RuntimeError(f"the editor goes back from image {index} of the list, again and again")
 
     def screenshot(self, path: Path) -> None:
         """Write a picture of the window to a file."""

@@ -24,7 +24,7 @@ from model.weights import BUILTIN_PATH
 from training.evaluation_datasets import open_dataset
 from training.labelled_images import LabelledDataset, sample
 from training.learning.decoder import Recipe
-from training.learning.gate import SCENE_OBJECTS, Pair, decide, heeded_share, judge_pairs
+from training.learning.gate import SCENE_OBJECTS, Pair, decide, heeded_shares, judge_pairs
 from training.learning.pictures import Picture, Role, pictures_of, role_of
 from training.learning.rehearsal import Rehearsal
 from training.learning.run import prepare, train
@@ -74,7 +74,7 @@ def measure(
     scenes = rehearsal.pictures(Role.JUDGE)
     own = judge_pairs(base, after, held_out, f"{dataset.name}, held out")
     others = judge_pairs(base, after, scenes, "synthetic scenes", objects=SCENE_OBJECTS)
-    verdict = decide(own, others, (heeded_share(base, scenes), heeded_share(after, scenes)))
+    verdict = decide(own, others, heeded_shares(base, after, scenes))
     objects = sum(len(picture.objects) for picture in learnt)
     return {
         "dataset": dataset.name, "images": count, "learnt_objects": objects,

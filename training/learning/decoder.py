@@ -45,7 +45,7 @@ class Recipe:
         steps: the largest number of steps.
         learning_rate: after a short warm-up; it falls to zero along a cosine.
         objects: of the project in each step.
-        scene_objects: of synthetic scenes in each step.
+        scene_objects: of synthetic scenes in each step, at least 1.
         corrections: clicks that follow on each first answer.
         pull: the share of the way back to the base that the weights go in each step at the
             highest learning rate.

@@ -126,7 +126,9 @@ def judge_pairs(
     return pairs
 
 
-def heeded_share(predictor: Predictor, pictures: Sequence[Picture]) -> float:
+def heeded_shares(
+    base: Predictor, learnt: Predictor, pictures: Sequence[Picture]
+) -> tuple[float, float]:
     """How often a negative click takes its place out of a mask that is too large.
 
     The first click is in the middle of the object, and the negative click is in the middle of what
@@ -134,16 +136,19 @@ def heeded_share(predictor: Predictor, pictures: Sequence[Picture]) -> float:
     out. Pictures whose image is not available are left out.
 
     Returns:
-        A share; 1 where no mask is too large.
+        The shares of ``base`` and of ``learnt``; 1 where no mask is too large.
     """
-    heeded: list[bool] = []
+    heeded: tuple[list[bool], list[bool]] = ([], [])
     most = _of_each(pictures, _JUDGED)
     for picture in pictures:
         with suppress(ImageError):
             embedding = picture.embed()
-            found = (_heeds(predictor, embedding, one.mask) for one in picture.objects[:most])
-            heeded += [answer for answer in found if answer is not None]
-    return round(float(np.mean(heeded)), 4) if heeded else 1.0
+            for one in picture.objects[:most]:
+                for predictor, answers in zip((base, learnt), heeded, strict=True):
+                    answer = _heeds(predictor, embedding, one.mask)
+                    answers += [] if answer is None else [answer]
+    before, after = (round(float(np.mean(one)), 4) if one else 1.0 for one in heeded)
+    return before, after
 
 
 def decide(own: Sequence[Pair], scenes: Sequence[Pair], heeded: tuple[float, float]) -> Verdict:

@@ -32,7 +32,7 @@ from training.learning.gate import (
     SCENE_OBJECTS,
     Verdict,
     decide,
-    heeded_share,
+    heeded_shares,
     judge_pairs,
 )
 from training.learning.pictures import Picture, Role, by_role
@@ -212,7 +212,7 @@ class _Learning:
         own = judge_pairs(self._base, learnt, held_out, "held-out images")
         others = judge_pairs(self._base, learnt, scenes, "synthetic scenes", objects=SCENE_OBJECTS)
         shown = [*held_out, *scenes]
-        heeded = (heeded_share(self._base, shown), heeded_share(learnt, shown))
+        heeded = heeded_shares(self._base, learnt, shown)
         return decide(own, others, heeded)
 
     def _report(
