@@ -39,7 +39,7 @@ _WARM_UP_STEPS = 20  # Adam's first steps change every weight by the whole learn
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the decoder learns. ``docs/learning.md`` has the measurements behind the numbers.
+    """How the decoder learns. ``docs/learning.md`` says what comes of it.
 
     Attributes:
         steps: the largest number of steps.
