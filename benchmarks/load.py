@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     (folder / "pictures").mkdir()
     pictures.draw(folder / "pictures", options.pictures, options.seed)
     print("computing the right masks", file=sys.stderr, flush=True)
-    predictor = load_predictor(BUILTIN_PATH)
+    predictor = load_predictor(BUILTIN_PATH, "openvino")
     asked = pictures.ask(folder / "pictures", options.pictures, options.seed, predictor)
     questions = [question for question in asked if question.mask.any()]
     with _servers(folder, options.seed) as (backend, images):
@@ -113,6 +113,7 @@ def _servers(folder: Path, seed: int) -> Iterator[tuple[Backend, str]]:
                 MOBILESAM_CHECKPOINT=str(BUILTIN_PATH),
                 CACHE_DIR=str(folder / "cache"),
                 REDIS_URL=redis.url,
+                ENGINE="openvino",  # several workers cannot share a GPU
                 WORKERS="2",
             )
             try:

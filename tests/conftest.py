@@ -20,6 +20,8 @@ from playwright.sync_api import Browser
 # for tests. The variable is set before any import that reads it.
 _home = tempfile.TemporaryDirectory(prefix="home-")
 os.environ["HOME"] = _home.name  # noqa: TID251
+# Backends of several workers cannot share a GPU, so the tests' backends run on the CPU.
+os.environ["ENGINE"] = "openvino"  # noqa: TID251
 
 DATA = Path(__file__).parent / "data"
 # A test with one of these fixtures, or in tests/e2e, starts servers or a browser, or needs torch.

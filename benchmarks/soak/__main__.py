@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace, folder: Path, can_fill: bool) -> Summary:
     (folder / "pictures").mkdir()
     pictures.draw(folder / "pictures", options.pictures, options.seed)
     print("computing the right masks", file=sys.stderr, flush=True)
-    predictor = load_predictor(BUILTIN_PATH)
+    predictor = load_predictor(BUILTIN_PATH, "openvino")
     questions = pictures.ask(folder / "pictures", options.pictures, options.seed, predictor)
     questions = [question for question in questions if question.mask.any()]
     redis = RedisServer(folder / "redis")
@@ -76,6 +76,7 @@ def _run(options: argparse.Namespace, folder: Path, can_fill: bool) -> Summary:
                 "CACHE_DISK_GB": str(_DISK_MB / 2 / 1024),
                 "CACHE_MEMORY_MB": "2",
                 "REDIS_URL": redis.url,
+                "ENGINE": "openvino",  # several workers cannot share a GPU
                 "WORKERS": "2",
                 "THREADS": "4",
             }
