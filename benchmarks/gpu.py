@@ -1,6 +1,6 @@
 """The torch engine on a GPU, beside Ultralytics on the same card: ``python -m benchmarks.gpu``.
 
-``make bench`` adds this table where torch finds CUDA. Times are medians.
+``make bench`` adds this table where torch finds CUDA. Times of calls are medians.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _clicks_per_s(clicked: Callable[[], object]) -> float:
 
 
 def _images_per_s(predictor: Predictor) -> float:
-    """Decoded 1080p images in full batches, of which one is prepared while another is encoded."""
+    """Decoded 1080p images in full batches, from two threads."""
     encode = _encode_batch(predictor)
     encode()
     begun = time.perf_counter()

@@ -57,7 +57,7 @@ class EncoderRunner:
         with self._stream:
             pool = _pool(self._device)
             self._replays = {
-                batch: Replay(self._encode, self._empty_frames(batch), pool) for batch in batches
+                batch: Replay(self._encode, self._example(batch), pool) for batch in batches
             }
 
     def run(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
@@ -71,7 +71,7 @@ class EncoderRunner:
 
     def _features(self, images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         batch, encode = _fitting(self._replays, len(images), self._encode)
-        frames, _ = self._empty_frames(batch)
+        frames = self._empty_frames(batch)
         input_sizes = np.ones((batch, 2), np.int64)
         for index, image in enumerate(images):
             resized = self._resized(image)
@@ -81,11 +81,15 @@ class EncoderRunner:
         (features,) = encode(frames, _to_device(input_sizes, self._device))
         return features[: len(images)]
 
-    def _empty_frames(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Frames, B x S x S x 3 uint8, and the size (H, W) of the image in each, B x 2 int64."""
+    def _empty_frames(self, batch: int) -> Tensor:
+        """B x S x S x 3 uint8."""
         shape = batch, self._size, self._size, 3
-        frames = torch.zeros(shape, dtype=torch.uint8, device=self._device)
-        return frames, torch.ones(batch, 2, dtype=torch.int64, device=self._device)
+        return torch.zeros(shape, dtype=torch.uint8, device=self._device)
+
+    def _example(self, batch: int) -> list[Tensor]:
+        """Inputs of :meth:`_encode`: frames, and the size (H, W) of each image, B x 2 int64."""
+        input_sizes = torch.ones(batch, 2, dtype=torch.int64, device=self._device)
+        return [self._empty_frames(batch), input_sizes]
 
     def _resized(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """An image in the input frame, h x w x 3 uint8 on the device."""
@@ -114,7 +118,7 @@ class DecoderRunner:
         self._network = network
         self._device = network.pixel_mean.device
         self._lock = threading.Lock()  # one prompt uses the whole device
-        self._image_pe = network.prompt_encoder.image_pe()
+        self._image_pe = network.prompt_encoder.image_pe()  # the same for all prompts
         self._stream = _stream(self._device, _URGENT)
         with self._stream:
             pool = _pool(self._device)

@@ -146,7 +146,8 @@ def heeded_shares(
             for one in picture.objects[:most]:
                 for predictor, answers in zip((base, learnt), heeded, strict=True):
                     answer = _heeds(predictor, embedding, one.mask)
-                    answers += [] if answer is None else [answer]
+                    if answer is not None:
+                        answers.append(answer)
     before, after = (round(float(np.mean(one)), 4) if one else 1.0 for one in heeded)
     return before, after
 
